@@ -1,0 +1,1 @@
+"""The router: takes inference calls, sends each to the cheapest backend that keeps its promises."""

@@ -1,0 +1,1 @@
+"""Words everything else is built from. No I/O, no clock, no imports from above."""

@@ -1,0 +1,77 @@
+"""What goes down: one Call, read once at the door and never changed.
+
+Units, everywhere in this package: times are seconds on the monotonic clock, money is integer
+pico-dollars (1 USD = 10**12), sizes are bytes, text sizes are tokens of the serving model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .task import Request, Task
+from .verdict import Verdict
+
+
+class Key(msgspec.Struct, frozen=True):
+    """Who calls. `routes` None allows all of them."""
+
+    name: str
+    team: str = "default"
+    tags: frozenset[str] = frozenset()
+    routes: frozenset[str] | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One client request."""
+
+    id: str
+    key: Key | None
+    """None when the caller did not say who it is, or nobody knows it."""
+    route: str
+    """The client-facing model name."""
+    task: Task
+    request: Request
+    wire: str
+    """The door's wire format."""
+    fields: Mapping[str, msgspec.Raw]
+    """The top-level fields of the body as received, undecoded."""
+    extras: frozenset[str]
+    """Names of the fields that the hub type does not hold and that change the answer."""
+    arrived: float
+    deadline: float
+    """Absolute, monotonic."""
+    input_tokens: int
+    """Predicted."""
+    input_bound: int
+    """No tokenizer makes more of it: UTF-8 bytes and the overhead of messages."""
+    output_limit: int
+    """Output tokens that are sent as the maximum, over all choices; 0 where none are made."""
+    stream: bool = False
+    tags: frozenset[str] = frozenset()
+    max_cost: int | None = None
+    """Pico-dollars the caller will pay at most; None: the route's own limit."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What one attempt used, as the backend reported it. Cached tokens are part of input tokens."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    images: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one attempt ended: what every gate is told on release."""
+
+    verdict: Verdict
+    seconds: float
+    usage: Usage | None = None
+    """None when the backend did not say."""
+    first: float | None = None
+    """Seconds to the first event of a stream."""
+    retry_after: float | None = None

@@ -1,0 +1,89 @@
+"""Prices. Money is integer pico-dollars, so that sums are exact and free of order.
+
+A price list's dollars per million tokens, times 10**6, is pico-dollars per token: $0.0375/M is
+37_500. A quote is an upper bound; a cost is what a usage took.
+
+A machine of one's own is priced by time: dollars per hour, shared by the calls in flight. Its
+bound is the whole machine until the deadline; its cost is its seconds over the concurrency that
+was measured.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .call import Call, Usage
+
+PICO = 10**12
+
+
+def pico(usd: float | str) -> int:
+    """Dollars as pico-dollars, rounded to the nearest."""
+    return round(float(usd) * PICO)
+
+
+def usd(amount: int) -> str:
+    """Pico-dollars as a plain decimal dollar figure, exact to the pico-dollar."""
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    whole, rest = divmod(amount, PICO)
+    digits = f"{rest:012d}".rstrip("0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Pico-dollars per unit; `source` says where and when it was read."""
+
+    input_token: int = 0
+    output_token: int = 0
+    cached_token: int = 0
+    call: int = 0
+    character: int = 0
+    second: int = 0
+    image: int = 0
+    machine_second: int = 0
+    """Pico-dollars per second of the machine, whatever runs on it."""
+    source: str = ""
+
+    @property
+    def free(self) -> bool:
+        """Nothing is ever owed to a vendor for it."""
+        return not (
+            self.input_token
+            or self.output_token
+            or self.call
+            or self.character
+            or self.second
+            or self.image
+        )
+
+    def quote(self, call: Call, left: float) -> int:
+        """The most that this call can cost here within *left* seconds."""
+        return (
+            self.call
+            + call.input_bound * max(self.input_token, self.cached_token)
+            + call.output_limit * self.output_token
+            + int(self.machine_second * max(left, 0.0))
+        )
+
+    def of(self, usage: Usage, seconds: float = 0.0, concurrency: float = 1.0) -> int:
+        """What *usage* cost, taking *seconds* on a machine shared by *concurrency* calls."""
+        cost = (
+            self.call
+            + (usage.input_tokens - usage.cached_tokens) * self.input_token
+            + usage.cached_tokens * self.cached_token
+            + usage.output_tokens * self.output_token
+            + usage.characters * self.character
+            + usage.images * self.image
+        )
+        if self.second:
+            cost += round(usage.seconds * self.second)
+        if self.machine_second:
+            cost += int(self.machine_second * seconds / concurrency)
+        return cost
+
+    def predicted(self, call: Call, output: float, seconds: float, concurrency: float) -> int:
+        """What *call* should cost with *output* tokens in *seconds*; the plan's hot path."""
+        cost = self.call + call.input_tokens * self.input_token + int(output * self.output_token)
+        if self.machine_second:
+            cost += int(self.machine_second * seconds / concurrency)
+        return cost

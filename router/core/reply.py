@@ -1,0 +1,72 @@
+"""What comes up: a Reply, closed exactly once, after its last byte or when its reader left.
+
+A whole answer is a hub `result`, or a raw `body` in the wire of the caller. A stream is
+`events`: hub events, or raw frames in the wire of the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from .call import Usage
+from .task import Event, Result
+from .verdict import OK, Verdict
+
+Listener = Callable[[Verdict], None]
+
+
+class Reply:
+    __slots__ = (
+        "_listeners",
+        "backend",
+        "body",
+        "cost",
+        "events",
+        "first",
+        "model",
+        "result",
+        "status",
+        "trail",
+        "usage",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        *,
+        backend: str,
+        status: int = 200,
+        result: Result | None = None,
+        body: bytes = b"",
+        events: AsyncIterator[bytes | Event] | None = None,
+        usage: Usage | None = None,
+        verdict: Verdict = OK,
+        first: float | None = None,
+    ) -> None:
+        self.backend = backend
+        self.status = status
+        self.result = result
+        self.body = body
+        self.events = events
+        self.usage = usage
+        """Known from the start for a whole answer, after the last event for a stream."""
+        self.verdict = verdict
+        self.first = first
+        self.model = ""
+        """The model that the backend says has answered."""
+        self.cost: int | None = None
+        """Pico-dollars; set by spend when known."""
+        self.trail: object = None
+        """The plan and its attempts, set by dispatch."""
+        self._listeners: list[Listener] = []
+
+    def on_close(self, listener: Listener) -> None:
+        """Tell *listener* the verdict when the reply is closed; innermost layers first."""
+        self._listeners.append(listener)
+
+    def close(self, verdict: Verdict | None = None) -> None:
+        """End the reply with *verdict*, or its own. Closing twice does nothing."""
+        listeners, self._listeners = self._listeners, []
+        self.verdict = ended = verdict or self.verdict
+        for listener in listeners:
+            listener(ended)
