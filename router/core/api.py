@@ -21,6 +21,7 @@ import msgspec
 
 from .call import Call, Usage
 from .errors import RouterError
+from .failure import Failure
 from .reply import Reply
 from .task import Event, Request, Result, Task
 
@@ -31,14 +32,6 @@ class Wire(msgspec.Struct, frozen=True):
     path: str
     body: bytes
     headers: Mapping[str, str] = {}
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error answer: the wire's own code and sentence."""
-
-    code: str
-    message: str
-    param: str | None = None
 
 
 class Malformed(ValueError):
@@ -71,6 +64,10 @@ class Api(Protocol):
     tasks: frozenset[Task]
     base: str
     """Where the vendor is, when the configuration does not say; "" when it must."""
+
+    def at(self, base: str) -> Api:
+        """This wire as it is spoken at *base*: other servers than the vendor's differ a little."""
+        ...
 
     def auth(self, secret: str) -> dict[str, str]:
         """The headers that carry *secret*."""

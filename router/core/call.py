@@ -39,7 +39,10 @@ class Call(msgspec.Struct, frozen=True):
     """The top-level fields of the body as received, undecoded."""
     extras: frozenset[str]
     """Names of the fields that the hub type does not hold and that change the answer."""
+    created: int
+    """Unix time of arrival, for wires that show it."""
     arrived: float
+    """Monotonic."""
     deadline: float
     """Absolute, monotonic."""
     input_tokens: int

@@ -31,7 +31,7 @@ def usd(amount: int) -> str:
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Pico-dollars per unit; `source` says where and when it was read."""
+    """Pico-dollars per unit."""
 
     input_token: int = 0
     output_token: int = 0
@@ -42,7 +42,11 @@ class Price(msgspec.Struct, frozen=True):
     image: int = 0
     machine_second: int = 0
     """Pico-dollars per second of the machine, whatever runs on it."""
+    long_from: int = 0
+    """Calls with more input tokens than this are priced by `long`; 0: no such tier."""
+    long: Price | None = None
     source: str = ""
+    """Where the price comes from, and when it was read."""
 
     @property
     def free(self) -> bool:
@@ -58,6 +62,8 @@ class Price(msgspec.Struct, frozen=True):
 
     def quote(self, call: Call, left: float) -> int:
         """The most that this call can cost here within *left* seconds."""
+        if self.long is not None and call.input_bound > self.long_from:
+            return self.long.quote(call, left)
         return (
             self.call
             + call.input_bound * max(self.input_token, self.cached_token)
@@ -67,6 +73,8 @@ class Price(msgspec.Struct, frozen=True):
 
     def of(self, usage: Usage, seconds: float = 0.0, concurrency: float = 1.0) -> int:
         """What *usage* cost, taking *seconds* on a machine shared by *concurrency* calls."""
+        if self.long is not None and usage.input_tokens > self.long_from:
+            return self.long.of(usage, seconds, concurrency)
         cost = (
             self.call
             + (usage.input_tokens - usage.cached_tokens) * self.input_token
@@ -83,6 +91,8 @@ class Price(msgspec.Struct, frozen=True):
 
     def predicted(self, call: Call, output: float, seconds: float, concurrency: float) -> int:
         """What *call* should cost with *output* tokens in *seconds*; the plan's hot path."""
+        if self.long is not None and call.input_tokens > self.long_from:
+            return self.long.predicted(call, output, seconds, concurrency)
         cost = self.call + call.input_tokens * self.input_token + int(output * self.output_token)
         if self.machine_second:
             cost += int(self.machine_second * seconds / concurrency)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from .call import Usage
+from .failure import Failure
 from .task import Event, Result
 from .verdict import OK, Verdict
 
@@ -22,6 +23,7 @@ class Reply:
         "body",
         "cost",
         "events",
+        "failure",
         "first",
         "model",
         "result",
@@ -58,6 +60,8 @@ class Reply:
         """Pico-dollars; set by spend when known."""
         self.trail: object = None
         """The plan and its attempts, set by dispatch."""
+        self.failure: Failure | None = None
+        """What the backend said when the client's own request was wrong."""
         self._listeners: list[Listener] = []
 
     def on_close(self, listener: Listener) -> None:

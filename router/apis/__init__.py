@@ -1,0 +1,33 @@
+"""One module per wire format, named in the configuration as `api: <module>`.
+
+A module exports `API` (the side towards a backend), `DOOR` (the side towards a client), or both;
+a new wire joins by existing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from router.core.api import Api, Door
+
+NAMES = tuple(sorted(m.name for m in iter_modules(__path__)))
+
+
+def load(name: str) -> Api:
+    """The backend side of wire *name*. Raises ValueError naming the known ones."""
+    found = getattr(import_module(f"{__name__}.{name}"), "API", None) if name in NAMES else None
+    if found is None:
+        known = ", ".join(n for n in NAMES if hasattr(import_module(f"{__name__}.{n}"), "API"))
+        raise ValueError(f"unknown api {name!r}; known: {known}")
+    api: Api = found
+    return api
+
+
+def door(name: str) -> Door:
+    """The client side of wire *name*. Raises ValueError when it has none."""
+    found = getattr(import_module(f"{__name__}.{name}"), "DOOR", None) if name in NAMES else None
+    if found is None:
+        raise ValueError(f"wire {name!r} has no door")
+    made: Door = found
+    return made

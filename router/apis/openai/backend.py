@@ -1,0 +1,226 @@
+"""OpenAI's wire towards a backend: the vendor, or any server that speaks it by base URL."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from struct import pack
+from typing import Any
+
+import msgspec
+
+from router.core.api import Api, Malformed, Wire
+from router.core.call import Call, Usage
+from router.core.failure import Failure
+from router.core.task import (
+    ChatRequest,
+    CompleteRequest,
+    Delta,
+    EmbedRequest,
+    EmbedResult,
+    Event,
+    Finish,
+    Result,
+    Sampling,
+    Task,
+    TextResult,
+)
+
+from .frames import Frames
+from .wire import Answer, Choice, Chunk, ErrorBody, Vector
+
+VENDOR = "https://api.openai.com/v1"
+_PATHS = {"chat": "/chat/completions", "complete": "/completions", "embed": "/embeddings"}
+_answer = msgspec.json.Decoder(Answer)
+_choices = msgspec.json.Decoder(list[Choice])
+_vectors = msgspec.json.Decoder(list[Vector])
+_chunk = msgspec.json.Decoder(Chunk)
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_error = msgspec.json.Decoder(ErrorBody)
+_encode = msgspec.json.Encoder().encode
+_WANT_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+class OpenAI:
+    """Speaks to one server. *limit_field* is how that server names the output maximum of a chat."""
+
+    name = "openai"
+    tasks: frozenset[Task] = frozenset({"chat", "complete", "embed"})
+    base = VENDOR
+
+    def __init__(self, limit_field: str = "max_completion_tokens") -> None:
+        self._limit_field = limit_field
+
+    def at(self, base: str) -> Api:
+        # Other servers know the older name only; the vendor's newer models only the newer one.
+        return self if base == VENDOR else OpenAI("max_tokens")
+
+    def auth(self, secret: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {secret}"} if secret else {}
+
+    def unfit(self, call: Call) -> str:
+        if call.task not in self.tasks:
+            return f"openai has no {call.task}"
+        if call.extras and call.wire != self.name:
+            return f"parameters of the {call.wire} wire: {', '.join(sorted(call.extras))}"
+        return ""
+
+    def request(self, call: Call, model: str) -> Wire:
+        fields = dict(call.fields) if call.wire == self.name else _from_hub(call)
+        fields["model"] = _raw(model)
+        request = call.request
+        if isinstance(request, Sampling):
+            for old in ("max_tokens", "max_completion_tokens"):
+                fields.pop(old, None)
+            limit = self._limit_field if call.task == "chat" else "max_tokens"
+            fields[limit] = _raw(call.output_limit // outputs(request))
+            if call.stream:
+                fields["stream"] = msgspec.Raw(b"true")
+                fields["stream_options"] = _WANT_USAGE
+        return Wire(_PATHS[call.task], _encode(fields))
+
+    def reader(self, call: Call) -> OpenAIReader:
+        return OpenAIReader(call)
+
+    def failure(self, status: int, body: bytes) -> Failure:
+        return failure(body)
+
+
+def outputs(request: Sampling) -> int:
+    """Texts that the request asks for."""
+    return request.n * (len(request.prompts) if isinstance(request, CompleteRequest) else 1)
+
+
+def failure(body: bytes) -> Failure:
+    """The error in OpenAI's shape; what is not in that shape is quoted."""
+    try:
+        error = _error.decode(body).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Failure("", body[:200].decode("utf-8", "replace"))
+    if isinstance(error, str):
+        return Failure("", error, None, body)
+    return Failure(str(error.code or error.type or ""), error.message or "", error.param, body)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))
+
+
+def _from_hub(call: Call) -> dict[str, msgspec.Raw]:
+    request = call.request
+    body: dict[str, Any]
+    if isinstance(request, ChatRequest):
+        body = {"messages": [{"role": m.role, "content": m.text} for m in request.messages]}
+    elif isinstance(request, CompleteRequest):
+        body = {"prompt": request.prompts}
+    elif isinstance(request, EmbedRequest):
+        body = {"input": request.texts, "encoding_format": "base64"}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+    else:
+        raise TypeError(f"openai cannot carry {type(request).__name__}")
+    if isinstance(request, Sampling):
+        given = {
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "stop": list(request.stop) or None,
+            "seed": request.seed,
+            "n": request.n if request.n != 1 else None,
+        }
+        body |= {name: value for name, value in given.items() if value is not None}
+    return {name: _raw(value) for name, value in body.items()}
+
+
+class OpenAIReader:
+    """Reads one answer: raw for a caller of the same wire, else into the hub."""
+
+    def __init__(self, call: Call) -> None:
+        self.usage: Usage | None = None
+        self.model = ""
+        self._task = call.task
+        self._raw = call.wire == OpenAI.name
+        request = call.request
+        self._wanted = isinstance(request, Sampling) and request.usage_wanted
+        self._frames = Frames()
+        self._done = False
+
+    def whole(self, body: bytes) -> Result | bytes:
+        try:
+            answer = _answer.decode(body)
+            payload = answer.data if self._task == "embed" else answer.choices
+            if payload is None:
+                raise Malformed("the answer holds no choices and no data")
+            self.model = answer.model
+            self.usage = answer.usage.usage() if answer.usage else None
+            if self._raw:
+                return body
+            return _vectors_result(payload) if self._task == "embed" else _text_result(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
+
+    def feed(self, chunk: bytes) -> list[bytes | Event]:
+        events: list[bytes | Event] = []
+        for data in self._frames.feed(chunk):
+            if data == b"[DONE]":
+                self._done = True
+                if self._raw:
+                    events.append(b"data: [DONE]\n\n")
+            elif self._raw and b'"usage"' not in data and b'"error"' not in data:
+                events.append(b"data: %b\n\n" % data)
+            else:
+                events += self._read(data)
+        if self._raw and len(events) > 1:
+            return [b"".join(events)]  # type: ignore[arg-type]
+        return events
+
+    def end(self) -> bool:
+        return self._done
+
+    def _read(self, data: bytes) -> list[bytes | Event]:
+        try:
+            chunk = _chunk.decode(data)
+            if chunk.error is not None:
+                raise Malformed(f"error in the stream: {failure(data).message}")
+            self.model = chunk.model or self.model
+            if chunk.usage is not None:
+                self.usage = chunk.usage.usage()
+            if not self._raw:
+                return _hub_events(chunk)
+            if self._wanted:
+                return [b"data: %b\n\n" % data]
+            if chunk.usage is not None and not chunk.choices:
+                return []
+            fields = _raw_fields.decode(data)
+            fields.pop("usage", None)
+            return [b"data: %b\n\n" % _encode(fields)]
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise Malformed(f"not an event of OpenAI's wire: {exc}") from exc
+
+
+def _hub_events(chunk: Chunk) -> list[bytes | Event]:
+    events: list[bytes | Event] = []
+    for choice in chunk.choices or ():
+        text = choice.delta.content if choice.delta else choice.text
+        if text:
+            events.append(Delta(text=text))
+        if choice.finish_reason:
+            events.append(Finish(reason=choice.finish_reason))
+    return events
+
+
+def _text_result(payload: msgspec.Raw) -> TextResult:
+    choices = _choices.decode(payload)
+    return TextResult(
+        texts=tuple([(c.message.content if c.message else c.text) or "" for c in choices]),
+        finish=tuple([c.finish_reason or "stop" for c in choices]),
+    )
+
+
+def _vectors_result(payload: msgspec.Raw) -> EmbedResult:
+    vectors = [
+        v.embedding
+        if isinstance(v.embedding, str)
+        else b64encode(pack(f"<{len(v.embedding)}f", *v.embedding)).decode()
+        for v in sorted(_vectors.decode(payload), key=lambda v: v.index)
+    ]
+    size = len(vectors[0]) * 3 // 16 if vectors else 0
+    return EmbedResult(vectors=tuple(vectors), dimensions=size)

@@ -1,0 +1,42 @@
+"""Server-sent events out of chunks of any size; memory bounded by one event.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html (section 9.2.6).
+"""
+
+from __future__ import annotations
+
+from router.core.api import Malformed
+
+EVENT_LIMIT = 4 * 1024 * 1024
+"""Bytes of one event at most."""
+
+
+class Frames:
+    """Feed chunks, get the `data` of each completed event. Comments and other fields are dropped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        buffer = self._rest + chunk if self._rest else chunk
+        if b"\r" in buffer:
+            if buffer.endswith(b"\r"):
+                self._rest = buffer  # the \n of this line end is still to come
+                return []
+            buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *frames, self._rest = buffer.split(b"\n\n")
+        if len(self._rest) > EVENT_LIMIT:
+            raise Malformed(f"an event of the stream is larger than {EVENT_LIMIT} bytes")
+        out = []
+        for frame in frames:
+            data = _data(frame)
+            if data:
+                out.append(data)
+        return out
+
+
+def _data(frame: bytes) -> bytes:
+    if frame.startswith(b"data: ") and b"\n" not in frame:
+        return frame[6:]
+    lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line[:5] == b"data:"]
+    return b"\n".join(lines)

@@ -1,0 +1,115 @@
+"""The fields of OpenAI's bodies that the router reads; all others are skipped unparsed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from router.core.call import Usage
+
+
+class Part(msgspec.Struct):
+    type: str
+    text: str = ""
+    image_url: msgspec.Raw | None = None
+
+
+class ChatTurn(msgspec.Struct):
+    role: str
+    content: str | list[Part] | None = None
+    tool_calls: msgspec.Raw | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Sampling(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: int | None = None
+
+
+class ChatBody(_Sampling, kw_only=True):
+    messages: list[ChatTurn]
+    max_completion_tokens: int | None = None
+
+
+class CompleteBody(_Sampling, kw_only=True):
+    prompt: str | list[str] | list[int] | list[list[int]]
+
+
+class EmbedBody(msgspec.Struct):
+    model: str
+    input: str | list[str] | list[int] | list[list[int]]
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+
+
+class Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class Billed(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+
+    def usage(self) -> Usage:
+        """Cached tokens are a subset of the prompt's: never added to them."""
+        details = self.prompt_tokens_details
+        cached = (details.cached_tokens or 0) if details else 0
+        return Usage(
+            self.prompt_tokens, self.completion_tokens or 0, min(cached, self.prompt_tokens)
+        )
+
+
+class Answer(msgspec.Struct):
+    """A whole answer: what it must have, and who was asked to pay for how much."""
+
+    choices: msgspec.Raw | None = None
+    data: msgspec.Raw | None = None
+    usage: Billed | None = None
+    model: str = ""
+
+
+class Said(msgspec.Struct):
+    content: str | None = None
+
+
+class Choice(msgspec.Struct):
+    index: int = 0
+    message: Said | None = None
+    delta: Said | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Vector(msgspec.Struct):
+    embedding: str | list[float]
+    index: int = 0
+
+
+class Chunk(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Billed | None = None
+    model: str = ""
+    error: msgspec.Raw | None = None
+
+
+class ErrorDetail(msgspec.Struct):
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+    param: str | None = None
+
+
+class ErrorBody(msgspec.Struct):
+    error: ErrorDetail | str

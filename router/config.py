@@ -1,0 +1,273 @@
+"""The configuration file: strict, with every fault named by its path, its line and a suggestion.
+
+Secrets are never written here: `key_env` names an environment variable, `key_file` a file.
+The meaning of each field is in its description, which `isocost schema` exports for editors.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from router.core.task import Task
+
+
+class ConfigError(ValueError):
+    """The file cannot be used; the message lists every fault."""
+
+
+def _seconds(value: Any) -> Any:
+    """Seconds from "20s", "500ms", "2m" or a number."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([0-9.]+)\s*(ms|s|m|h)\s*", value)
+        if not found:
+            raise ValueError("a duration is written like 500ms, 20s or 2m")
+        return float(found[1]) * {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Names = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceConfig(_Strict):
+    """What a backend costs. Without it the price lists are asked; an unknown price refuses."""
+
+    per_hour_usd: float | None = Field(None, ge=0, description="USD per hour of the machine")
+    concurrency: int | None = Field(None, ge=1, description="calls the machine serves together")
+    input_usd_per_mtok: float = Field(0, ge=0, description="USD per million input tokens")
+    cached_usd_per_mtok: float | None = Field(None, ge=0, description="USD per million cached ones")
+    output_usd_per_mtok: float = Field(0, ge=0, description="USD per million output tokens")
+    per_call_usd: float = Field(0, ge=0, description="USD per call")
+
+
+class LimitsConfig(_Strict):
+    """What a backend may be asked at once."""
+
+    in_flight: int = Field(256, ge=1, description="calls in flight at most; more are refused")
+    first_event: Seconds | None = Field(None, description="longest silence before a first event")
+
+
+class BreakerConfig(_Strict):
+    """When to stop calling a backend, see docs/routing.md."""
+
+    in_a_row: int = Field(5, ge=1)
+    window: Seconds = 20.0
+    least: int = Field(20, ge=1)
+    share: float = Field(0.5, gt=0, le=1)
+    cooldown: Seconds = 1.0
+    cooldown_max: Seconds = 60.0
+
+
+class SandboxConfig(_Strict):
+    """A stand-in of the vendor. Used only when `--sandbox` is given and the key is not set."""
+
+    base: str
+
+
+class BackendConfig(_Strict):
+    """One place that can serve: api + base + model + price."""
+
+    api: str = Field(description="wire format: openai, torchserve")
+    model: str = Field(description="the model's name at the backend")
+    base: str | None = Field(None, description="base URL; the vendor's own when left out")
+    key_env: str | None = Field(None, description="environment variable that holds the key")
+    key_file: str | None = Field(None, description="file that holds the key; may change")
+    price: PriceConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    tasks: list[Task] | None = Field(None, description="tasks it serves; all of its api's if unset")
+    tags: Names = Field(default_factory=list)
+    local: bool | None = Field(
+        None, description="data stays in house; true for torchserve, else false unless said"
+    )
+    context: int = Field(0, ge=0, description="tokens in and out together; 0: not limited")
+    status: str | None = Field(None, description="URL of the status page of `python -m serving`")
+    sandbox: SandboxConfig | None = None
+
+
+class QuantileConfig(_Strict):
+    """Seconds at one quantile, such as {p95: 1s}."""
+
+    p50: Seconds | None = None
+    p90: Seconds | None = None
+    p95: Seconds | None = None
+    p99: Seconds | None = None
+
+
+class PromiseConfig(_Strict):
+    """What a route owes its callers."""
+
+    deadline: Seconds = Field(60.0, description="seconds per call when the caller does not say")
+    first_event: QuantileConfig | None = Field(None, description="until a stream begins")
+    answer: QuantileConfig | None = Field(None, description="until a whole answer is there")
+    max_cost_usd: float | None = Field(None, gt=0, description="USD per call at most")
+
+
+class RuleConfig(_Strict):
+    """A condition in CEL, and what holds then; names are backends or tags."""
+
+    when: str
+    prefer: Names = Field(default_factory=list)
+    exclude: Names = Field(default_factory=list)
+    require: Names | None = None
+
+
+class FailureConfig(_Strict):
+    """What to do when a backend fails."""
+
+    attempts: int = Field(3, ge=1, le=10, description="backends tried per call at most")
+
+
+class RouteConfig(_Strict):
+    """One client-facing model name."""
+
+    task: Task
+    backends: list[str] = Field(min_length=1)
+    objective: str = Field("cheapest", description="cheapest, fastest or balanced(USD per second)")
+    promise: PromiseConfig = PromiseConfig()
+    rules: list[RuleConfig] = Field(default_factory=list)
+    failure: FailureConfig = FailureConfig()
+    max_output_tokens: int = Field(512, ge=1, description="sent when the caller gives no maximum")
+    baseline: str | None = Field(None, description="paid backend that savings are stated against")
+    mixed_vectors: bool = Field(
+        False, description="embeddings of different models may answer this route"
+    )
+
+
+class KeyConfig(_Strict):
+    """A caller. Exactly one of key_env, key_file and sha256 says what its secret is."""
+
+    name: str
+    team: str = "default"
+    tags: Names = Field(default_factory=list)
+    routes: list[str] | None = None
+    key_env: str | None = None
+    key_file: str | None = None
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
+class ServerConfig(_Strict):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    body_limit_mb: float = Field(16, gt=0)
+    decisions: int = Field(1000, ge=0, description="decision records kept in memory")
+
+
+class Config(_Strict):
+    """isocost.yaml"""
+
+    server: ServerConfig = ServerConfig()
+    keys: list[KeyConfig] = Field(default_factory=list)
+    backends: dict[str, BackendConfig] = Field(min_length=1)
+    routes: dict[str, RouteConfig] = Field(min_length=1)
+
+
+def parse(text: str, *, source: str = "isocost.yaml") -> Config:
+    """The configuration in *text*. Raises ConfigError with every fault."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{source}: not YAML: {exc}") from exc
+    try:
+        return Config.model_validate(data if data is not None else {})
+    except ValidationError as exc:
+        faults = [_fault(error, node) for error in exc.errors()]
+        raise ConfigError(f"{source}:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+
+
+def read(path: Path) -> Config:
+    """The configuration in file *path*. Raises ConfigError."""
+    try:
+        return parse(path.read_text(), source=str(path))
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _fault(error: Any, node: yaml.Node | None) -> str:
+    where = [str(part) for part in error["loc"]]
+    path, line = ".".join(where) or "(top)", _line(node, where)
+    at = f"{path} (line {line})" if line else path
+    if error["type"] == "extra_forbidden":
+        known = _known(where[:-1])
+        near = get_close_matches(where[-1], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+        return f"{at}: unknown key{hint}"
+    if error["type"] == "missing":
+        return f"{at}: is missing"
+    return f"{at}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _line(node: yaml.Node | None, where: list[str]) -> int:
+    line = 0
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _known(where: list[str]) -> list[str]:
+    """The keys that the schema knows at a path."""
+    schema = Config.model_json_schema()
+    node: Any = schema
+    for part in where:
+        node = _resolve(schema, node)
+        if "properties" in node and part in node["properties"]:
+            node = node["properties"][part]
+        elif "additionalProperties" in node:
+            node = node["additionalProperties"]
+        elif "items" in node:
+            node = node["items"]
+    return list(_resolve(schema, node).get("properties", ()))
+
+
+def _resolve(schema: Any, node: Any) -> Any:
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            node = option
+    if "$ref" in node:
+        return schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node
+
+
+Objective = Literal["cheapest", "fastest", "balanced"]
+
+
+def seconds_worth(objective: str) -> float | None:
+    """USD that a second is worth; None when only seconds count. Raises ConfigError."""
+    if objective == "cheapest":
+        return 0.0
+    if objective == "fastest":
+        return None
+    found = re.fullmatch(r"balanced\(\s*([0-9.eE+-]+)\s*\)", objective)
+    if not found:
+        raise ConfigError(
+            f"objective {objective!r} is not known; write cheapest, fastest or balanced(0.01), "
+            "the figure being what a second is worth in USD"
+        )
+    return float(found[1])

@@ -1,0 +1,45 @@
+"""What happened to one call: the plan, and each attempt as it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .verdict import Verdict
+
+
+class Attempt:
+    """One call to one backend. Seconds since the attempt began; cost in pico-dollars."""
+
+    __slots__ = ("backend", "cost", "detail", "first", "seconds", "verdict")
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.verdict: Verdict | None = None
+        self.detail = ""
+        self.seconds = 0.0
+        self.first: float | None = None
+        self.cost = 0
+
+    @property
+    def sent(self) -> bool:
+        """Whether the backend was asked at all."""
+        return self.verdict is None or self.verdict.name != "rejected"
+
+
+class Trail:
+    """Grows while the call runs; complete once its reply is closed."""
+
+    __slots__ = ("attempts", "plan")
+
+    def __init__(self, plan: Any) -> None:
+        self.plan = plan
+        self.attempts: list[Attempt] = []
+
+    @property
+    def cost(self) -> int:
+        """Pico-dollars over all attempts, the failed ones included."""
+        return sum(a.cost for a in self.attempts)
+
+    @property
+    def sent(self) -> int:
+        return sum(a.sent for a in self.attempts)

@@ -1,0 +1,39 @@
+"""Leave out a backend that says itself that it is down.
+
+Someone outside (the poll of a status page) calls `tell`. News older than `stale` seconds is no
+news: then only the calls themselves can show how the backend is.
+"""
+
+from __future__ import annotations
+
+from router.core.call import Call, Outcome
+from router.core.errors import Down
+from router.core.gate import Clock, Release
+
+
+class Health:
+    """What the backend's status page said last."""
+
+    def __init__(self, now: Clock, *, stale: float = 10.0) -> None:
+        self._now, self._stale = now, stale
+        self._told = float("-inf")
+        self.up = True
+        self.queued = 0
+        self.detail = ""
+
+    def tell(self, *, up: bool, queued: int = 0, detail: str = "") -> None:
+        """Note the news; *queued* calls wait inside the backend."""
+        self.up, self.queued, self.detail = up, queued, detail
+        self._told = self._now()
+
+    def ready(self) -> bool:
+        return self.up or self._now() - self._told > self._stale
+
+    def acquire(self, call: Call) -> Release:
+        if not self.ready():
+            raise Down(f"down: {self.detail}" if self.detail else "down")
+        return _nothing
+
+
+def _nothing(outcome: Outcome) -> None:
+    pass

@@ -1,0 +1,152 @@
+"""Measure one backend: how long a call of each size takes, and how many run together.
+
+    size class   floor(log2(predicted work)); a class nobody has used yet borrows the nearest
+    mean         peak-EWMA: a slow answer is believed at once and forgotten slowly
+    quantile     log-spaced counts, halved every `half_life` seconds
+    queue        seconds are divided by how far in flight passed `concurrency`, so that what is
+                 kept is the service time; the wait is put back by `wait()` for the queue of now
+    decay        reading weighs everything by exp(-age / `decay`): a backend without traffic
+                 drifts towards zero and is tried again, so a slow one is not left out for ever
+
+Sources: finagle PeakEwma.scala; DDSketch (VLDB 2019) for relative-error buckets.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from router.core.call import Call, Outcome
+from router.core.gate import Clock, Release
+
+_BASE = 1e-3
+_GROWTH = 1.15
+_LOG = log(_GROWTH)
+_SLOTS = 100  # 1 ms .. 1,000 s at 15% a step
+
+
+class Spread:
+    """A decaying distribution of seconds."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.seen = 0.0
+        self.count = 0
+        self._slots = [0.0] * _SLOTS
+        self._total = 0.0
+        self._known: dict[float, float] = {}
+
+    def add(self, seconds: float, now: float, decay: float, half_life: float) -> None:
+        age = now - self.seen if self.count else 0.0
+        weight = exp(-age / decay) if self.count else 0.0
+        self.mean = max(seconds, self.mean * weight + seconds * (1.0 - weight))
+        fade = 0.5 ** (age / half_life)
+        if fade < 0.99:
+            self._slots = [n * fade for n in self._slots]
+            self._total *= fade
+        else:
+            # Peaks are forgotten with traffic too, not by time alone.
+            self.mean += (seconds - self.mean) * 0.1
+        slot = 0 if seconds <= _BASE else min(_SLOTS - 1, int(log(seconds / _BASE) / _LOG) + 1)
+        self._slots[slot] += 1.0
+        self._total += 1.0
+        self.seen = now
+        self.count += 1
+        self._known.clear()
+
+    def quantile(self, q: float) -> float:
+        """Seconds that a share *q* of the answers did not pass; 0 when nothing was seen."""
+        known = self._known.get(q)
+        if known is None:
+            known = self._known[q] = self._find(q)
+        return known
+
+    def _find(self, q: float) -> float:
+        goal, below = q * self._total, 0.0
+        if not self._total:
+            return 0.0
+        for slot, n in enumerate(self._slots):
+            below += n
+            if below >= goal and n:
+                return float(_BASE * _GROWTH**slot)
+        return float(_BASE * _GROWTH ** (_SLOTS - 1))
+
+
+class Meter:
+    """Latency and load of one backend. `concurrency` calls run at full speed together."""
+
+    def __init__(
+        self,
+        now: Clock,
+        *,
+        concurrency: int = 64,
+        decay: float = 30.0,
+        half_life: float = 60.0,
+    ) -> None:
+        self._now = now
+        self.concurrency = concurrency
+        self._decay, self._half_life = decay, half_life
+        self._whole: dict[int, Spread] = {}
+        self._first: dict[int, Spread] = {}
+        self.in_flight = 0
+        self.shared = 1.0
+        """Mean of the calls in flight together, as each call saw it."""
+
+    def ready(self) -> bool:
+        return True
+
+    def acquire(self, call: Call) -> Release:
+        self.in_flight += 1
+        beside = self.in_flight
+        size = size_class(call.input_tokens, call.output_limit)
+
+        def release(outcome: Outcome) -> None:
+            self.in_flight -= 1
+            self.shared += (beside - self.shared) * 0.1
+            if outcome.verdict.limiter == "ignore":
+                return
+            if outcome.verdict.limiter == "dropped" and outcome.verdict.name != "lost":
+                return  # a quick refusal is no measure of service
+            now, crowd = self._now(), max(1.0, beside / self.concurrency)
+            self._add(self._whole, size, outcome.seconds / crowd, now)
+            if outcome.first is not None:
+                self._add(self._first, size, outcome.first / crowd, now)
+
+        return release
+
+    def _add(self, table: dict[int, Spread], size: int, seconds: float, now: float) -> None:
+        spread = table.get(size)
+        if spread is None:
+            spread = table[size] = Spread()
+        spread.add(seconds, now, self._decay, self._half_life)
+
+    def wait(self) -> float:
+        """By how much the queue of now stretches a call: 1 is not at all."""
+        return max(1.0, (self.in_flight + 1) / self.concurrency)
+
+    def mean(self, size: int, now: float) -> float:
+        """Seconds of service that a call of this size should take."""
+        spread = self._whole.get(size) or _nearest(self._whole, size)
+        return spread.mean * exp((spread.seen - now) / self._decay) if spread else 0.0
+
+    def quantile(self, size: int, q: float, now: float, *, first: bool = False) -> float:
+        """Seconds within which a share *q* of such calls is served, or sends its first event."""
+        table = self._first if first else self._whole
+        spread = table.get(size) or _nearest(table, size)
+        if spread is None:
+            return 0.0
+        return spread.quantile(q) * exp((spread.seen - now) / self._decay)
+
+    def share(self) -> float:
+        """Calls that share the machine, measured, within 1..concurrency."""
+        return min(max(1.0, self.shared), float(self.concurrency))
+
+
+def size_class(input_tokens: int, output_limit: int) -> int:
+    """Generated tokens weigh more than read ones: they are made one after another."""
+    return (input_tokens + 8 * output_limit).bit_length()
+
+
+def _nearest(table: dict[int, Spread], size: int) -> Spread | None:
+    if not table:
+        return None
+    return table[min(table, key=lambda known: abs(known - size))]

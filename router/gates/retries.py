@@ -1,0 +1,49 @@
+"""Extra attempts may be at most a share of the traffic, so that failing over cannot storm.
+
+    tokens += share per first attempt, + `per_second` s;  an extra attempt takes one
+
+Held per backend that would receive the extra attempt. Source: finagle RetryBudget.
+"""
+
+from __future__ import annotations
+
+from router.core.call import Call, Outcome
+from router.core.errors import RetriesSpent
+from router.core.gate import Clock, Release
+
+
+class Retries:
+    """The allowance of extra attempts. `deposit` on each first attempt, `acquire` per extra one."""
+
+    def __init__(
+        self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 100.0
+    ) -> None:
+        self._now = now
+        self._share, self._per_second, self._ceiling = share, per_second, ceiling
+        # Ten seconds' worth to start with: the first failure of a quiet service may fail over.
+        self._tokens = min(ceiling, 10 * per_second)
+        self._seen = now()
+
+    def _fill(self) -> float:
+        now = self._now()
+        earned = (now - self._seen) * self._per_second
+        self._seen = now
+        self._tokens = min(self._ceiling, self._tokens + earned)
+        return self._tokens
+
+    def deposit(self) -> None:
+        """A first attempt went out: it earns its share of an extra one."""
+        self._tokens = min(self._ceiling, self._tokens + self._share)
+
+    def ready(self) -> bool:
+        return self._fill() >= 1.0
+
+    def acquire(self, call: Call) -> Release:
+        if self._fill() < 1.0:
+            raise RetriesSpent("the allowance of extra attempts is used up")
+        self._tokens -= 1.0
+        return self._release
+
+    def _release(self, outcome: Outcome) -> None:
+        if outcome.verdict.name == "rejected":  # never sent: it did not burden the backend
+            self._tokens += 1.0

@@ -1,0 +1,132 @@
+"""Walk the plan: fail over until one backend answers, before the first byte is sent.
+
+An extra attempt needs a permit of the retry allowance of the backend that it goes to. The last
+error names every attempt and every candidate that was left, so that the caller sees why.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Mapping
+
+from router.core.call import Call, Outcome
+from router.core.errors import (
+    AttemptFailed,
+    BadRequest,
+    DeadlineExceeded,
+    Forbidden,
+    NoBackend,
+    Rejected,
+    RouterError,
+    TooExpensive,
+)
+from router.core.gate import Clock, Release
+from router.core.reply import Reply
+from router.core.service import Service
+from router.core.trail import Attempt, Trail
+from router.core.verdict import CANCELLED, REJECTED, UNFIT, Verdict
+from router.plan import Backend, Plan, Route, Sight, look, plan
+
+
+def dispatch(routes: Mapping[str, Route], now: Clock) -> Service:
+    """The one service that knows that backends are many."""
+
+    async def walk(call: Call) -> Reply:
+        route = routes[call.route]
+        started = now()
+        sights = look(call, route, started)
+        chosen = plan(call, route, sights, started)
+        trail = Trail(chosen)
+        for backend in chosen.attempts:
+            if trail.sent >= route.attempts or now() >= call.deadline:
+                break
+            try:
+                return await _attempt(call, backend, trail, now)
+            except (AttemptFailed, Rejected) as exc:
+                if not exc.verdict.try_next:
+                    exc.trail = trail
+                    raise
+            except BaseException as exc:
+                exc.trail = trail  # type: ignore[attr-defined]
+                raise
+        raise _nothing_left(call, route, trail, sights, late=now() >= call.deadline)
+
+    return walk
+
+
+async def _attempt(call: Call, backend: Backend, trail: Trail, now: Clock) -> Reply:
+    attempt, retries = Attempt(backend.name), backend.gates.retries
+    release: Release | None = None
+    first = not trail.sent
+    trail.attempts.append(attempt)
+    started = now()
+    try:
+        if first:
+            retries.deposit()
+        else:
+            release = retries.acquire(call)
+        reply = await backend.service(call)
+    except BaseException as exc:
+        attempt.seconds = now() - started
+        attempt.verdict = exc.verdict if isinstance(exc, RouterError) else CANCELLED
+        attempt.detail = "" if isinstance(exc, CancelledError) else _detail(exc)
+        attempt.cost = getattr(exc, "cost", 0)
+        if release:
+            release(Outcome(attempt.verdict, attempt.seconds))
+        raise
+
+    def closed(verdict: Verdict) -> None:
+        attempt.seconds, attempt.verdict = now() - started, verdict
+        attempt.cost, attempt.first = reply.cost or 0, reply.first
+        if release:
+            release(Outcome(verdict, attempt.seconds))
+
+    attempt.cost = reply.cost or 0
+    reply.trail = trail
+    reply.on_close(closed)
+    return reply
+
+
+def _detail(exc: BaseException) -> str:
+    return exc.detail if isinstance(exc, AttemptFailed) else str(exc)
+
+
+def _nothing_left(
+    call: Call, route: Route, trail: Trail, sights: tuple[Sight, ...], *, late: bool
+) -> RouterError:
+    chosen: Plan = trail.plan
+    reasons = [f"{a.backend}: {a.verdict.name} ({a.detail})" for a in trail.attempts if a.verdict]
+    tried = {a.backend for a in trail.attempts}
+    reasons += [f"{c.backend}: {c.why}" for c in chosen.candidates if c.backend not in tried]
+    said = f"Route {route.name!r}: " + "; ".join(reasons)
+    kinds = {c.left for c in chosen.candidates if c.left}
+    if not chosen.attempts:
+        error = _refused(kinds, said)
+    elif late:
+        error = DeadlineExceeded(f"{said}. The deadline has passed; allow more time.")
+    elif all(a.verdict in {UNFIT, REJECTED} for a in trail.attempts) and any(
+        a.verdict is UNFIT for a in trail.attempts
+    ):
+        error = BadRequest(f"{said}. Change the request, or add a backend that can serve it.")
+    else:
+        error = NoBackend(f"{said}. Try again in a moment.")
+    if isinstance(error, NoBackend):
+        error.retry_after = max(1.0, min((s.retry_after for s in sights), default=1.0))
+    error.trail = trail
+    error.cost = trail.cost
+    return error
+
+
+def _refused(kinds: set[str], said: str) -> RouterError:
+    """No candidate was taken: whose fault is it."""
+    if kinds <= {"unfit", "context", "rule"} and kinds != {"rule"}:
+        code = "context_length_exceeded" if "context" in kinds else "unsupported_parameter"
+        advice = "Shorten the prompt" if "context" in kinds else "Leave the parameter out"
+        return BadRequest(f"{said}. {advice}, or use another route.", code=code)
+    if kinds <= {"rule"}:
+        return Forbidden(f"{said}. The rules leave no backend for this call.")
+    if kinds <= {"unfit", "context", "rule", "cost"}:
+        return TooExpensive(f"{said}. Raise max_cost_usd, or ask for fewer tokens.")
+    if "deadline" in kinds and kinds <= {"unfit", "context", "rule", "cost", "deadline"}:
+        return DeadlineExceeded(f"{said}. No backend can make the deadline; allow more time.")
+    return NoBackend(f"{said}. Try again in a moment.")

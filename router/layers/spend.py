@@ -1,0 +1,63 @@
+"""What an attempt costs, by the verdict table: the reported usage, the whole quote, or nothing.
+
+A price per unit charges what the verdict says; an answer without usage is charged its quote,
+since an unknown amount is held at its upper bound. A price per machine-second charges the seconds
+that the attempt took, however it ended: nobody bills them later.
+
+The quote's own limit (`max_cost`) is checked by the plan; a hard budget is kept here, between the
+fence and the send, by the ledger.
+"""
+
+from __future__ import annotations
+
+from router.core.call import Call, Usage
+from router.core.errors import RouterError
+from router.core.gate import Clock
+from router.core.money import Price
+from router.core.reply import Reply
+from router.core.service import Layer, Service
+from router.core.verdict import CANCELLED, Verdict
+from router.gates.meter import Meter
+
+NOTHING = Usage()
+
+
+def spend(price: Price, meter: Meter, now: Clock) -> Layer:
+    """Put the cost on every reply and on every error of one backend."""
+
+    def layer(inner: Service) -> Service:
+        async def spent(call: Call) -> Reply:
+            started = now()
+            quote = price.quote(call, call.deadline - started) if not price.free else 0
+
+            def cost(verdict: Verdict, usage: Usage | None) -> int:
+                if verdict.charge == "nothing" and price.free:
+                    usage = NOTHING
+                elif verdict.charge == "nothing":
+                    return 0
+                if price.free:
+                    return price.of(usage or NOTHING, now() - started, meter.share())
+                if usage is None:
+                    return quote
+                return price.of(usage)
+
+            try:
+                reply = await inner(call)
+            except BaseException as exc:
+                verdict = exc.verdict if isinstance(exc, RouterError) else CANCELLED
+                # Also on CancelledError: dispatch reads it there, for the caller who has gone.
+                exc.cost = cost(verdict, None)  # type: ignore[attr-defined]
+                raise
+            if reply.events is None:
+                reply.cost = cost(reply.verdict, reply.usage)
+
+            def settle(verdict: Verdict) -> None:
+                if reply.events is not None:
+                    reply.cost = cost(verdict, reply.usage)
+
+            reply.on_close(settle)
+            return reply
+
+        return spent
+
+    return layer

@@ -1,0 +1,244 @@
+"""Choose: which backends may serve a call, in what order, and why each was taken or left.
+
+    look(call, route, now) -> sights          reads the gates' free hints; changes nothing
+    plan(call, route, sights, now) -> Plan    pure: no I/O, no clock, no state
+
+A candidate is left by the first of these that holds:
+
+    rule       a rule of the route, or data protection (`local_only`)
+    unfit      its wire or its model cannot carry this call
+    context    the prompt is longer than its context
+    cost       its quote passes what the call may cost
+    <gate>     its breaker, slots, pause or health say no
+    deadline   it should need longer than what is left
+
+The others are tried in this order: those that keep the promise before those that would break
+it, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
+with an exchange rate (balanced); ties go to the quicker one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from router.core.api import Api
+from router.core.call import Call
+from router.core.money import Price
+from router.core.service import Service
+from router.core.task import Task
+from router.gates.breaker import Breaker
+from router.gates.forecast import Forecast
+from router.gates.health import Health
+from router.gates.in_flight import InFlight
+from router.gates.meter import Meter, size_class
+from router.gates.pause import Pause
+from router.gates.retries import Retries
+
+NOBODY: frozenset[str] = frozenset()
+
+
+class Gates(msgspec.Struct, frozen=True):
+    """The state of one backend; carried over a reload by the backend's name."""
+
+    breaker: Breaker
+    pause: Pause
+    health: Health
+    in_flight: InFlight
+    meter: Meter
+    retries: Retries
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """One place that can serve, built at load."""
+
+    name: str
+    api: Api
+    model: str
+    tasks: frozenset[Task]
+    price: Price
+    local: bool
+    tags: frozenset[str]
+    context: int
+    """Tokens in and out together; 0 when not limited."""
+    gates: Gates
+    service: Service
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What a rule that holds does, as names of backends."""
+
+    rule: str
+    prefer: frozenset[str] = NOBODY
+    exclude: frozenset[str] = NOBODY
+    require: frozenset[str] | None = None
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """What the route owes: seconds at a quantile, and pico-dollars a call at most."""
+
+    first: tuple[float, float] | None = None
+    """(quantile, seconds) to the first event of a stream."""
+    answer: tuple[float, float] | None = None
+    """(quantile, seconds) to a whole answer."""
+    max_cost: int | None = None
+
+
+def no_rules(call: Call) -> tuple[Effect, ...]:
+    """A route without rules."""
+    return ()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """What one client-facing model name may use, and what it owes."""
+
+    name: str
+    task: Task
+    backends: tuple[Backend, ...]
+    forecast: Forecast
+    deadline: float
+    """Seconds a call may take when the caller does not say."""
+    output_limit: int
+    """Output tokens when the caller does not say."""
+    seconds_worth: int | None = 0
+    """Pico-dollars that a second is worth; None: only seconds count."""
+    promise: Promise = Promise()
+    rules: Callable[[Call], tuple[Effect, ...]] = no_rules
+    attempts: int = 3
+    baseline: Backend | None = None
+    """The paid backend that savings are stated against."""
+
+
+class Sight(msgspec.Struct, frozen=True, gc=False):
+    """What can be seen of a backend at one moment: the plan's whole knowledge of it."""
+
+    blocked: str = ""
+    retry_after: float = 0.0
+    stretch: float = 1.0
+    """Waiting included, a call takes this many times its service time."""
+    mean: float = 0.0
+    promised: float = 0.0
+    """Service seconds at the quantile of the promise that applies; the mean without one."""
+    share: float = 1.0
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """One backend weighed for one call. Costs in pico-dollars, times in seconds."""
+
+    backend: str
+    quote: int
+    cost: int
+    seconds: float
+    promised: float
+    late: bool
+    """It would break the promise."""
+    left: str
+    """Kind of reason it was left; "" when taken."""
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """Backends in the order in which they will be tried, and every candidate's record."""
+
+    attempts: tuple[Backend, ...]
+    candidates: tuple[Candidate, ...]
+    objective: str
+    rules: tuple[str, ...]
+    """The rules that held."""
+
+
+def look(call: Call, route: Route, now: float) -> tuple[Sight, ...]:
+    """Read every backend's gates, in the order of the route."""
+    promise = route.promise.first if call.stream else route.promise.answer
+    size = size_class(call.input_tokens, call.output_limit)
+    return tuple([_sight(b.gates, size, promise, now, first=call.stream) for b in route.backends])
+
+
+def _sight(
+    gates: Gates, size: int, promise: tuple[float, float] | None, now: float, *, first: bool
+) -> Sight:
+    blocked, retry_after = "", 0.0
+    if not gates.breaker.ready():
+        blocked, retry_after = "breaker open", gates.breaker.retry_after
+    elif not gates.health.ready():
+        blocked, retry_after = "down", 1.0
+    elif not gates.pause.ready():
+        blocked, retry_after = "throttled", gates.pause.retry_after
+    elif not gates.in_flight.ready():
+        blocked, retry_after = "full", 1.0
+    meter = gates.meter
+    mean = meter.mean(size, now)
+    promised = mean if promise is None else meter.quantile(size, promise[0], now, first=first)
+    return Sight(blocked, retry_after, meter.wait(), mean, promised, meter.share())
+
+
+def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Plan:
+    """Weigh every backend of *route*; same arguments, same plan."""
+    effects = route.rules(call)
+    limit = call.max_cost if call.max_cost is not None else route.promise.max_cost
+    promise = route.promise.first if call.stream else route.promise.answer
+    output, left_seconds = route.forecast.output_tokens(call), call.deadline - now
+    local_only = "local_only" in call.tags
+    weighed = []
+    taken = []
+    for index, backend in enumerate(route.backends):
+        sight = sights[index]
+        price, seconds = backend.price, sight.mean * sight.stretch
+        promised = sight.promised * sight.stretch
+        quote = price.quote(call, left_seconds)
+        cost = price.predicted(call, output, sight.mean, sight.share)
+        kind, why = _leave(call, backend, effects, local_only=local_only)
+        if kind:
+            pass
+        elif limit is not None and quote > limit and not price.free:
+            kind, why = "cost", "could cost more than the call may"
+        elif sight.blocked:
+            kind = why = sight.blocked
+        elif seconds > left_seconds:
+            kind, why = "deadline", f"needs about {seconds:.2f} s, {left_seconds:.2f} s are left"
+        late = promise is not None and promised > promise[1]
+        candidate = Candidate(backend.name, quote, cost, seconds, promised, late, kind, why)
+        weighed.append(candidate)
+        if not kind:
+            liked = any(backend.name in e.prefer for e in effects) if effects else False
+            taken.append((late, not liked, *_score(route, cost, seconds), index))
+    taken.sort()
+    return Plan(
+        tuple([route.backends[entry[-1]] for entry in taken]),
+        tuple(weighed),
+        _objective(route),
+        tuple([e.rule for e in effects]),
+    )
+
+
+def _score(route: Route, cost: int, seconds: float) -> tuple[float, float]:
+    worth = route.seconds_worth
+    return (seconds, cost) if worth is None else (cost + worth * seconds, seconds)
+
+
+def _objective(route: Route) -> str:
+    if route.seconds_worth is None:
+        return "fastest"
+    return "balanced" if route.seconds_worth else "cheapest"
+
+
+def _leave(
+    call: Call, backend: Backend, effects: tuple[Effect, ...], *, local_only: bool
+) -> tuple[str, str]:
+    if local_only and not backend.local:
+        return "rule", "the call is tagged local_only"
+    for effect in effects:
+        if backend.name in effect.exclude:
+            return "rule", f"excluded when {effect.rule}"
+        if effect.require is not None and backend.name not in effect.require:
+            return "rule", f"not among those required when {effect.rule}"
+    unfit = backend.api.unfit(call)
+    if unfit:
+        return "unfit", unfit
+    if backend.context and call.input_tokens + min(call.output_limit, 1) > backend.context:
+        return (
+            "context",
+            f"about {call.input_tokens} tokens in, its context holds {backend.context}",
+        )
+    return "", ""
