@@ -1,0 +1,142 @@
+"""One answer under way: tokens in, wire text out; and the desk that keeps all of them.
+
+TorchServe calls a continuous batch again and again with every live request. `Desk.serve` takes the
+list of live requests, opens what is new, forgets what is gone (its caller left), waits for news and
+gives each its next piece. A piece may be empty: that keeps the request in the batch.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from serving.worker.engine import Run, Watch
+from serving.worker.pieces import Detokenizer, Stops
+from serving.worker.wire import Sampled, encode
+
+
+class Answer:
+    """Turns the tokens of one run into the body of one response."""
+
+    def __init__(
+        self, run: Run, request: Sampled, decode: Callable[[list[int]], str], model: str
+    ) -> None:
+        """`decode` gives the text of token ids."""
+        self.run = run
+        self._request, self._model = request, model
+        self._text = Detokenizer(decode)
+        self._stops = Stops(request.stop or ())
+        self._parts: list[str] = []
+        self._used = 0
+        self._begun = False
+        self.over = False
+
+    @property
+    def stream(self) -> bool:
+        """Whether the caller reads pieces."""
+        return self._request.stream
+
+    @property
+    def eager(self) -> bool:
+        """Whether news must not wait: the end, or the first text of a stream."""
+        return self.run.over or (self.stream and not self._begun and self.run.produced > 0)
+
+    def advance(self) -> str:
+        """The next part of the body; empty while there is nothing to send."""
+        finished = self.run.over  # read before the tokens, so that none is left behind
+        text = ""
+        for token in self.run.take():
+            self._used += 1
+            text += self._stops.push(self._text.push(token))
+            if self._stops.hit:
+                self.run.cancel()
+                break
+        if finished and not self._stops.hit:
+            text += self._stops.push(self._text.flush())
+            text += "" if self._stops.hit else self._stops.flush()
+        if self._stops.hit or finished:
+            return self._close(text)
+        if not self.stream:
+            self._parts.append(text)
+            return ""
+        self._begun = self._begun or bool(text)
+        return encode({"text": text}) + "\n" if text else ""
+
+    def _close(self, text: str) -> str:
+        self.over = True
+        if self.run.fault and not self._stops.hit:
+            fault = {"error": {"code": "engine_failed", "message": self.run.fault}}
+            return encode(fault) + "\n"
+        ending = {
+            "finish_reason": "stop" if self._stops.hit else self.run.reason,
+            "usage": {"input_tokens": len(self.run.prompt), "output_tokens": self._used},
+            "model": self._model,
+        }
+        if not self.stream:
+            return encode({"text": "".join([*self._parts, text]), **ending})
+        piece = encode({"text": text}) + "\n" if text else ""
+        return piece + encode(ending) + "\n"
+
+
+class Starts(Protocol):
+    """The part of a generator that the desk needs."""
+
+    def start(self, runs: Sequence[Run]) -> None: ...
+
+
+class Desk:
+    """The answers under way, by TorchServe's request id."""
+
+    def __init__(self, engine: Starts, watch: Watch, piece_seconds: float) -> None:
+        """`piece_seconds` is the longest wait for news in one call."""
+        self._engine, self._watch, self._pause = engine, watch, piece_seconds
+        self._live: dict[str, Answer] = {}
+
+    def serve(
+        self, ids: Sequence[str], open_answer: Callable[[int], Answer | str]
+    ) -> list[tuple[str, bool]]:
+        """Per id the next part of its body and whether it is the last.
+
+        `open_answer(index)` is asked for ids not seen before: an Answer to start, or the whole body
+        of a refusal.
+        """
+        self._watch.renew()
+        for gone in set(self._live) - set(ids):
+            self._live.pop(gone).run.cancel()
+        refusals: dict[str, str] = {}
+        fresh: list[Answer] = []
+        for index, key in enumerate(ids):
+            if key in self._live:
+                continue
+            opened = open_answer(index)
+            if isinstance(opened, str):
+                refusals[key] = opened
+            else:
+                self._live[key] = opened
+                fresh.append(opened)
+        if fresh:
+            self._engine.start([answer.run for answer in fresh])
+        if not refusals:
+            self._wait()
+        self._watch.renew()
+        return [(refusals[key], True) if key in refusals else self._part(key) for key in ids]
+
+    def _part(self, key: str) -> tuple[str, bool]:
+        answer = self._live[key]
+        text = answer.advance()
+        if answer.over:
+            del self._live[key]
+        return text, answer.over
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self._pause
+        with self._watch.changed:
+            while not any(answer.eager for answer in self._live.values()):
+                left = end - time.monotonic()
+                if left <= 0:
+                    return
+                self._watch.changed.wait(left)
+
+
+def body_of(item: Mapping[str, Any]) -> bool:
+    """Whether a TorchServe item carries a body (only a new request does)."""
+    return bool(item.get("body") or item.get("data"))

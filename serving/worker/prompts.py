@@ -1,0 +1,87 @@
+"""A request's text as token ids, by the model's own tokenizer and chat template."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from serving.worker.wire import Chat, Complete, Refused
+
+SURE = 1_000_000  # tokenizers without a limit say 10**30
+
+
+def load_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401
+    """The tokenizer of a Hugging Face folder, from files on disk only."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    return AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+
+
+def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:  # noqa: ANN401
+    """Token ids to continue.
+
+    Raises: Refused where the model has no chat template, the template refuses the messages, or
+    nothing is left to continue.
+    """
+    if isinstance(request, Complete):
+        ids: list[int] = tokenizer(request.prompt)["input_ids"]
+        end = tokenizer.eos_token_id
+        while len(ids) > 1 and ids[-1] == end:
+            ids = ids[:-1]  # some tokenizers close each text, and a closed text has no continuation
+    else:
+        ids = tokenizer(_render(tokenizer, request), add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise Refused("invalid_request", "The prompt holds no token: send some text.")
+    return list(ids)
+
+
+def _render(tokenizer: Any, request: Chat) -> str:  # noqa: ANN401
+    if not getattr(tokenizer, "chat_template", None):
+        raise Refused("unsupported", "This model has no chat template: use the task `complete`.")
+    messages = [msgspec.to_builtins(message) for message in request.messages]
+    try:
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:
+        message = f"The model's chat template refuses these messages: {error}."
+        raise Refused("invalid_request", message) from error
+    return text
+
+
+def end_tokens(tokenizer: Any, model_dir: Path) -> list[int]:  # noqa: ANN401
+    """Ids after which an answer is over: the tokenizer's and the generation config's."""
+    ends = {tokenizer.eos_token_id}
+    for name in ("generation_config.json", "config.json"):
+        file = model_dir / name
+        said = msgspec.json.decode(file.read_bytes()).get("eos_token_id") if file.exists() else None
+        ends.update(said if isinstance(said, list) else [said])
+    return sorted(end for end in ends if end is not None)
+
+
+def longest_context(asked: int | None, model_dir: Path, tokenizer: Any) -> int:  # noqa: ANN401
+    """Tokens that fit: the setting, else what the model's config or its tokenizer says."""
+    if asked:
+        return asked
+    file = model_dir / "config.json"
+    config = msgspec.json.decode(file.read_bytes()) if file.exists() else {}
+    sizes = [config.get(key) for key in ("max_position_embeddings", "n_positions")]
+    limits = [int(size) for size in [*sizes, tokenizer.model_max_length] if size and size < SURE]
+    return min(limits, default=512)
+
+
+def fit(size: int, max_tokens: int | None, context: int) -> int:
+    """Tokens that may be generated after a prompt of `size`.
+
+    Raises: Refused with `context_length_exceeded` when the prompt and the tokens asked for do not
+    fit; a default that was not asked for is cut instead.
+    """
+    room = context - size
+    if room < 1 or (max_tokens or 0) > room:
+        asked = f" and {max_tokens} were asked for" if max_tokens else ""
+        message = (
+            f"The model holds {context} tokens; the prompt has {size}{asked}. "
+            "Shorten the prompt or lower max_tokens."
+        )
+        raise Refused("context_length_exceeded", message)
+    return min(max_tokens or 256, room)
