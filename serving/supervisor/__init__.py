@@ -1,0 +1,1 @@
+"""Starts TorchServe, keeps it running, and says how it is (docs/decisions/0001)."""

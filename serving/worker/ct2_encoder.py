@@ -13,12 +13,12 @@ class Ct2Encoder:
 
     labels: tuple[str, ...] = ()
 
-    def __init__(self, engine: Any, *, pooling: Pooling, context: int) -> None:  # noqa: ANN401
+    def __init__(self, engine: Any, *, pooling: Pooling, context: int) -> None:
         """`engine` is a ctranslate2.Encoder."""
         self.context = context
         self._engine, self._pooling = engine, pooling
 
-    def encode(self, rows: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
+    def encode(self, rows: Sequence[Sequence[int]]) -> Any:
         """Array [rows, dimensions]."""
         import numpy as np  # noqa: PLC0415
 
@@ -29,13 +29,13 @@ class Ct2Encoder:
         return pool(np.array(states), [len(row) for row in rows], self._pooling)
 
 
-def _cpu() -> Any:  # noqa: ANN401
+def _cpu() -> Any:
     import ctranslate2  # noqa: PLC0415
 
     return ctranslate2.Device.cpu
 
 
-def open_encoder(model_dir: Path, device: str, compute_type: str, threads: int) -> Any:  # noqa: ANN401
+def open_encoder(model_dir: Path, device: str, compute_type: str, threads: int) -> Any:
     """The engine for `model/ct2/`."""
     import ctranslate2  # noqa: PLC0415  (an archive for torch must not need it)
 

@@ -54,7 +54,7 @@ class Ct2Generator:
 
     def __init__(
         self,
-        engine: Any,  # noqa: ANN401
+        engine: Any,
         *,
         replica: Callable[[int], Any],
         to_tokens: Callable[[list[int]], list[str]],
@@ -131,7 +131,7 @@ class Ct2Generator:
         for run in wave:
             run.end("stop")  # those that reached their length have ended already
 
-    def _step(self, run: Run, step: Any) -> bool:  # noqa: ANN401
+    def _step(self, run: Run, step: Any) -> bool:
         """Pass a token on; True stops its row."""
         if not run.wanted:
             return True
@@ -145,7 +145,7 @@ class Ct2Generator:
         return False
 
 
-def open_generator(  # noqa: PLR0917
+def open_generator(
     model_dir: Path,
     device: str,
     compute_type: str,
@@ -159,12 +159,12 @@ def open_generator(  # noqa: PLR0917
     options = {"device_index": int(index or 0), "compute_type": compute_type}
     path = str(model_dir / "ct2")
 
-    def load(inter: int) -> Any:  # noqa: ANN401
+    def load(inter: int) -> Any:
         return ctranslate2.Generator(
             path, device=kind, inter_threads=inter, intra_threads=threads, **options
         )
 
-    def replica(seed: int) -> Any:  # noqa: ANN401
+    def replica(seed: int) -> Any:
         return Seeded(load(1), seed % UNSEEDED, ctranslate2.set_random_seed)
 
     return load(waves), replica
@@ -175,11 +175,11 @@ class Seeded:
 
     _lock = threading.Lock()
 
-    def __init__(self, engine: Any, seed: int, set_seed: Callable[[int], None]) -> None:  # noqa: ANN401
+    def __init__(self, engine: Any, seed: int, set_seed: Callable[[int], None]) -> None:
         """`set_seed` sets the process-wide seed that a new thread starts from."""
         self._engine, self._seed, self._set_seed = engine, seed, set_seed
 
-    def generate_batch(self, prompts: list[list[str]], **options: Any) -> None:  # noqa: ANN401
+    def generate_batch(self, prompts: list[list[str]], **options: Any) -> None:
         """As the engine's own; the seed is free again after one token was drawn."""
         with self._lock:
             self._set_seed(self._seed)

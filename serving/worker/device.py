@@ -8,7 +8,7 @@ from typing import Any
 from serving.worker.settings import Settings
 
 
-def choose_device(settings: Settings, gpu_id: int | None, torch: Any, wish: str = "auto") -> str:  # noqa: ANN401
+def choose_device(settings: Settings, gpu_id: int | None, torch: Any, wish: str = "auto") -> str:
     """`cuda:N`, `mps` or `cpu`.
 
     `wish` is the operator's (the supervisor's `--device`) and wins over the archive's own.
@@ -17,7 +17,7 @@ def choose_device(settings: Settings, gpu_id: int | None, torch: Any, wish: str 
     """
     asked = wish if wish != "auto" else settings.device
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if asked == "cuda" and not cuda or asked == "mps" and not mps:
+    if (asked == "cuda" and not cuda) or (asked == "mps" and not mps):
         message = f"device {asked!r} was asked for, but torch does not find one"
         raise RuntimeError(message)
     if asked == "cpu":

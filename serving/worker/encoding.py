@@ -13,7 +13,7 @@ from serving.worker.wire import Refused
 TINY = 1e-12
 
 
-def pool(states: Any, lengths: Sequence[int], how: Pooling) -> Any:  # noqa: ANN401
+def pool(states: Any, lengths: Sequence[int], how: Pooling) -> Any:
     """One vector per row from `states` [rows, width, dimensions]; padding has no part in it."""
     if how == "cls":
         return states[:, 0]
@@ -26,7 +26,7 @@ def pool(states: Any, lengths: Sequence[int], how: Pooling) -> Any:  # noqa: ANN
     return np.where(real, states, 0.0).sum(axis=1) / sizes[:, None]
 
 
-def normalise(vectors: Any) -> Any:  # noqa: ANN401
+def normalise(vectors: Any) -> Any:
     """Vectors of length one."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), TINY)
 
@@ -37,7 +37,7 @@ def batches(rows: Sequence[Sequence[int]], most: int) -> list[list[int]]:
     return [order[at : at + most] for at in range(0, len(order), most)]
 
 
-def encode_all(encoder: Encoder, rows: Sequence[Sequence[int]], most: int) -> Any:  # noqa: ANN401
+def encode_all(encoder: Encoder, rows: Sequence[Sequence[int]], most: int) -> Any:
     """Array of one vector per row, in the order of `rows`."""
     found: list[Any] = [None] * len(rows)
     for batch in batches(rows, most):
@@ -46,13 +46,13 @@ def encode_all(encoder: Encoder, rows: Sequence[Sequence[int]], most: int) -> An
     return np.asarray(found, dtype=np.float32)
 
 
-def softmax(scores: Any) -> Any:  # noqa: ANN401
+def softmax(scores: Any) -> Any:
     """Shares that add up to one, along the last axis."""
     lifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return lifted / lifted.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(scores: Any) -> Any:  # noqa: ANN401
+def sigmoid(scores: Any) -> Any:
     """Each score on its own between 0 and 1."""
     return 1.0 / (1.0 + np.exp(-scores))
 
@@ -65,13 +65,13 @@ class Ranked:
     scores: list[float]
 
 
-def rank(labels: Sequence[str], scores: Any) -> Ranked:  # noqa: ANN401
+def rank(labels: Sequence[str], scores: Any) -> Ranked:
     """`scores` is one number per label."""
     order = np.argsort(-scores, kind="stable")
     return Ranked([labels[i] for i in order], [float(scores[i]) for i in order])
 
 
-def zero_shot(texts: Any, labels: Any, *, sharpness: float, multi: bool) -> Any:  # noqa: ANN401
+def zero_shot(texts: Any, labels: Any, *, sharpness: float, multi: bool) -> Any:
     """Scores [texts, labels] from the likeness of unit vectors.
 
     Labels compete in a softmax over `sharpness` times the cosine. With `multi` each label stands
@@ -85,7 +85,7 @@ def zero_shot(texts: Any, labels: Any, *, sharpness: float, multi: bool) -> Any:
 
 
 def head_scores(
-    logits: Any,  # noqa: ANN401
+    logits: Any,
     own: Sequence[str],
     asked: Sequence[str] | None,
     *,

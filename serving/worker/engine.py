@@ -129,5 +129,5 @@ class Encoder(Protocol):
     def labels(self) -> tuple[str, ...]:
         """Labels of the model's own head; none for a bare encoder."""
 
-    def encode(self, rows: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
+    def encode(self, rows: Sequence[Sequence[int]]) -> Any:
         """Array [rows, dimensions], float32: pooled states, or the head's logits."""

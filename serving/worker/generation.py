@@ -6,8 +6,8 @@ gives each its next piece. A piece may be empty: that keeps the request in the b
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from serving.worker.engine import Run, Watch
 from serving.worker.pieces import Detokenizer, Stops
@@ -135,8 +135,3 @@ class Desk:
                 if left <= 0:
                     return
                 self._watch.changed.wait(left)
-
-
-def body_of(item: Mapping[str, Any]) -> bool:
-    """Whether a TorchServe item carries a body (only a new request does)."""
-    return bool(item.get("body") or item.get("data"))

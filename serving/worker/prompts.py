@@ -10,14 +10,14 @@ from serving.worker.wire import Chat, Complete, Refused
 SURE = 1_000_000  # tokenizers without a limit say 10**30
 
 
-def load_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401
+def load_tokenizer(model_dir: Path) -> Any:
     """The tokenizer of a Hugging Face folder, from files on disk only."""
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     return AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
 
 
-def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:  # noqa: ANN401
+def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:
     """Token ids to continue.
 
     Raises: Refused where the model has no chat template, the template refuses the messages, or
@@ -35,7 +35,7 @@ def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:  # noqa: 
     return list(ids)
 
 
-def _render(tokenizer: Any, request: Chat) -> str:  # noqa: ANN401
+def _render(tokenizer: Any, request: Chat) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise Refused("unsupported", "This model has no chat template: use the task `complete`.")
     messages = [msgspec.to_builtins(message) for message in request.messages]
@@ -49,7 +49,7 @@ def _render(tokenizer: Any, request: Chat) -> str:  # noqa: ANN401
     return text
 
 
-def end_tokens(tokenizer: Any, model_dir: Path) -> list[int]:  # noqa: ANN401
+def end_tokens(tokenizer: Any, model_dir: Path) -> list[int]:
     """Ids after which an answer is over: the tokenizer's and the generation config's."""
     ends = {tokenizer.eos_token_id}
     for name in ("generation_config.json", "config.json"):
@@ -59,7 +59,7 @@ def end_tokens(tokenizer: Any, model_dir: Path) -> list[int]:  # noqa: ANN401
     return sorted(end for end in ends if end is not None)
 
 
-def longest_context(asked: int | None, model_dir: Path, tokenizer: Any) -> int:  # noqa: ANN401
+def longest_context(asked: int | None, model_dir: Path, tokenizer: Any) -> int:
     """Tokens that fit: the setting, else what the model's config or its tokenizer says."""
     if asked:
         return asked

@@ -10,7 +10,7 @@ from typing import Any
 from serving.worker.engine import Sampling
 
 
-def pick(logits: Any, samplings: Sequence[Sampling], dice: Sequence[Any]) -> list[int]:  # noqa: ANN401
+def pick(logits: Any, samplings: Sequence[Sampling], dice: Sequence[Any]) -> list[int]:
     """One token id per row of `logits` [rows, vocabulary]; `dice` is a torch.Generator per row."""
     best = logits.argmax(dim=-1).tolist()
     return [
@@ -19,7 +19,7 @@ def pick(logits: Any, samplings: Sequence[Sampling], dice: Sequence[Any]) -> lis
     ]
 
 
-def draw(logits: Any, sampling: Sampling, dice: Any) -> int:  # noqa: ANN401
+def draw(logits: Any, sampling: Sampling, dice: Any) -> int:
     """One token id from `logits` [vocabulary]."""
     import torch  # noqa: PLC0415
 
@@ -32,7 +32,7 @@ def draw(logits: Any, sampling: Sampling, dice: Any) -> int:  # noqa: ANN401
     return int(torch.multinomial(chances, 1, generator=dice))
 
 
-def roll(sampling: Sampling) -> Any:  # noqa: ANN401
+def roll(sampling: Sampling) -> Any:
     """A row's own source of chance: a seed gives the same text whoever shares the batch."""
     import torch  # noqa: PLC0415
 

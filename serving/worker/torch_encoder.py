@@ -13,7 +13,7 @@ class TorchEncoder:
 
     def __init__(
         self,
-        model: Any,  # noqa: ANN401
+        model: Any,
         *,
         pooling: Pooling,
         context: int,
@@ -26,7 +26,7 @@ class TorchEncoder:
         self.labels = tuple(labels)
         self._model, self._pooling, self._device, self._pad = model, pooling, device, pad_id
 
-    def encode(self, rows: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
+    def encode(self, rows: Sequence[Sequence[int]]) -> Any:
         """Array [rows, dimensions] or [rows, labels]."""
         import torch  # noqa: PLC0415
 
@@ -43,7 +43,7 @@ class TorchEncoder:
         return pool(output.last_hidden_state.float().cpu().numpy(), lengths, self._pooling)
 
 
-def prepare(model: Any, settings: Settings, device: str) -> Any:  # noqa: ANN401
+def prepare(model: Any, settings: Settings, device: str) -> Any:
     """The model in eval mode on the device, quantised and compiled as the settings say."""
     import torch  # noqa: PLC0415
 
@@ -60,7 +60,7 @@ def prepare(model: Any, settings: Settings, device: str) -> Any:  # noqa: ANN401
     return torch.compile(model, dynamic=True) if settings.compile else model
 
 
-def load(kind: str, model_dir: Path, settings: Settings, dtype: str) -> Any:  # noqa: ANN401
+def load(kind: str, model_dir: Path, settings: Settings, dtype: str) -> Any:
     """A model by the name of Transformers' auto class, from files on disk only."""
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415

@@ -34,7 +34,7 @@ class TorchGenerator:
 
     def __init__(
         self,
-        model: Any,  # noqa: ANN401
+        model: Any,
         *,
         ends: Sequence[int],
         context: int,
@@ -119,7 +119,7 @@ class TorchGenerator:
         ids = torch.tensor(batch.last, device=self._device).unsqueeze(1)
         return self._forward(batch, ids, batch.mask)
 
-    def _forward(self, batch: Batch, ids: Any, mask: Any) -> Batch:  # noqa: ANN401
+    def _forward(self, batch: Batch, ids: Any, mask: Any) -> Batch:
         from transformers import DynamicCache  # noqa: PLC0415
 
         cache = DynamicCache()

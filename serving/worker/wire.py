@@ -98,12 +98,12 @@ def encode(answer: Mapping[str, Any]) -> str:
     return msgspec.json.encode(answer).decode()
 
 
-def encode_vector(values: Any) -> str:  # noqa: ANN401  (numpy ships no types here)
+def encode_vector(values: Any) -> str:
     """Base64 of little-endian float32."""
     return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
 
 
-def refuse(context: Any, index: int, refused: Refused) -> str:  # noqa: ANN401
+def refuse(context: Any, index: int, refused: Refused) -> str:
     """Give item `index` of TorchServe's context its own 400, and return its body."""
     context.set_response_status(400, "Bad Request", index)
     context.set_response_content_type(index, "application/json")

@@ -1,0 +1,63 @@
+"""Puts the parts of the supervisor together and waits for a signal."""
+
+import logging
+import shutil
+import signal
+import threading
+from collections.abc import Sequence
+
+from serving.supervisor.folder import Folder, Taken, replace
+from serving.supervisor.java import NoJava
+from serving.supervisor.keeper import Keeper
+from serving.supervisor.options import Options, read_options
+from serving.supervisor.probe import Probe, canary_task
+from serving.supervisor.process import Server, end_leftover
+from serving.supervisor.status import StatusServer
+
+TICK_SECONDS = 0.1
+logger = logging.getLogger("serving")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; 0 after a clean stop, 1 where it could not start."""
+    options = read_options(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stop.set())
+    folder = Folder(options.state)
+    try:
+        with folder.lock():
+            end_leftover(folder)
+            return _run(options, folder, stop)
+    except (Taken, NoJava, RuntimeError, OSError) as error:
+        logger.error("%s", error)  # noqa: TRY400  (the message is for a person)
+        return 1
+
+
+def _run(options: Options, folder: Folder, stop: threading.Event) -> int:
+    keeper = Keeper(
+        start=lambda: Server(folder, options),
+        keys=folder.keys,
+        publish=lambda key: replace(folder.inference_key, key),
+        probe=Probe(options.port, options.management_port),
+        tasks={name: canary_task(options.archives / f"{name}.mar") for name in options.models},
+        device=_device(options.device),
+    )
+    status = StatusServer(options.status_port, keeper.report, lambda: keeper.ready)
+    status.start()
+    try:
+        while not stop.wait(TICK_SECONDS):
+            keeper.tick()
+    finally:
+        keeper.stop()
+        status.close()
+        folder.inference_key.unlink(missing_ok=True)
+    return 0
+
+
+def _device(asked: str) -> str:
+    """What workers will choose, without the seconds that importing torch takes."""
+    if asked != "auto":
+        return asked
+    return "cuda" if shutil.which("nvidia-smi") else "cpu"

@@ -1,0 +1,93 @@
+"""Asking TorchServe on loopback: ping, management, and one tiny real request."""
+
+import http.client
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CANARIES: dict[str, dict[str, Any]] = {
+    "embed": {"texts": ["ready?"]},
+    "chat": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0},
+    "complete": {"prompt": "Hi", "max_tokens": 1, "temperature": 0},
+    "classify": {"texts": ["ready?"]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What management says of one model."""
+
+    workers: int  # that are READY
+    pending: int
+    queue_free: int
+
+
+class Probe:
+    """Plain HTTP with short timeouts; every method answers, none raises for a sick server."""
+
+    def __init__(self, port: int, management_port: int) -> None:
+        """Loopback ports."""
+        self._port, self._management_port = port, management_port
+
+    def ping(self, key: str) -> bool:
+        """Whether the server answers at all."""
+        return _ask(self._port, "GET", "/ping", key, timeout=5)[0] == 200
+
+    def describe(self, model: str, key: str) -> Described | None:
+        """None while the model is not registered or management does not answer."""
+        status, body = _ask(self._management_port, "GET", f"/models/{model}", key, timeout=5)
+        try:
+            said = json.loads(body)[0] if status == 200 else {}
+            queue = said["jobQueueStatus"]
+            ready = [worker for worker in said["workers"] if worker["status"] == "READY"]
+            return Described(
+                len(ready), int(queue["pendingRequests"]), int(queue["remainingCapacity"])
+            )
+        except (ValueError, LookupError, TypeError):
+            return None
+
+    def canary(self, model: str, task: str, key: str, timeout: float) -> bool | None:
+        """Whether a tiny request was answered; None when the model was merely too busy to ask.
+
+        A refusal by our handler is an answer: the worker read the request and said why.
+        """
+        body = json.dumps({"task": task, **CANARIES[task]}).encode()
+        path = f"/predictions/{model}"
+        status, answer = _ask(self._port, "POST", path, key, body=body, timeout=timeout)
+        if status == 503 and b"ServiceUnavailableException" in answer:
+            return None
+        if status == 200:
+            return b'"error"' not in answer
+        return status == 400 and b'"code"' in answer and b'"message"' in answer
+
+
+def _ask(
+    port: int, method: str, path: str, key: str, *, timeout: float, body: bytes | None = None
+) -> tuple[int, bytes]:
+    """Status and body; status 0 when there was no whole answer."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    try:
+        link.request(method, path, body=body, headers=headers)
+        answer = link.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        link.close()
+
+
+def canary_task(archive: Path) -> str | None:
+    """The cheapest task that an archive serves; None where its handler is not one of ours."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            config = yaml.safe_load(packed.read("model-config.yaml"))
+        tasks = (config.get("handler") or {}).get("task") or []
+    except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, yaml.YAMLError):
+        return None
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    return next((task for task in CANARIES if task in asked), None)
