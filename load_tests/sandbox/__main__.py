@@ -1,0 +1,49 @@
+"""`python -m load_tests.sandbox`: the paid APIs' stand-in on loopback."""
+
+import argparse
+from itertools import count
+from pathlib import Path
+
+import uvloop
+
+from load_tests.sandbox.app import Sandbox
+from load_tests.sandbox.bill import Bill
+from load_tests.sandbox.faults import Faults
+from load_tests.sandbox.journal import Journal
+from load_tests.sandbox.latency import pace
+from load_tests.sandbox.models import read_models
+from load_tests.sandbox.openai import OpenAI
+from load_tests.sandbox.server import Front, serve
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m load_tests.sandbox", description=__doc__)
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--profile", choices=("instant", "realistic"), default="instant")
+    parser.add_argument("--seed", type=int, default=1, help="of latency and of chance in faults")
+    parser.add_argument("--state", type=Path, help="folder for sandbox.json (pid and URL)")
+    parser.add_argument("--keys", help="accepted keys, by commas; default: any sk-sandbox-*")
+    return parser.parse_args()
+
+
+async def main(args: argparse.Namespace) -> None:
+    """Build the sandbox and serve it until it is told to stop."""
+    models = read_models(Path(__file__).with_name("openai_models.yaml"))
+    keys = frozenset(args.keys.split(",")) if args.keys else None
+    front = Front(args.port)
+    app = Sandbox(
+        vendors=[OpenAI(models, keys)],
+        pace=pace(args.profile, args.seed),
+        faults=Faults(args.seed),
+        bill=Bill(),
+        journal=Journal(),
+        refuse=front.refuse,
+        numbers=count(1),
+    )
+    ready = f"sandbox ready on http://127.0.0.1:{args.port} (profile {args.profile})"
+    await serve(front, app, state=args.state, port=args.port, ready=ready)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(arguments()))

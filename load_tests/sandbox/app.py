@@ -1,0 +1,134 @@
+"""The sandbox as an ASGI application: vendors' calls, and its own control paths under /sandbox.
+
+The way of a call: read, vendor.answer (pure), fault of the moment, bill, play, bill again.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import count
+
+import msgspec
+from msgspec import Struct
+
+from load_tests.sandbox.bill import Bill, Line
+from load_tests.sandbox.control import Control
+from load_tests.sandbox.faults import Faults, Rule, from_header
+from load_tests.sandbox.journal import Entry, Journal
+from load_tests.sandbox.latency import Pace
+from load_tests.sandbox.play import NO_FAULT, Player
+from load_tests.sandbox.vendor import Answer, Refusal, Request, Vendor
+from load_tests.sandbox.wire import Gone, Receive, Scope, Send, Wire
+
+JSON = (b"content-type", b"application/json")
+UNKNOWN_PATH = (
+    b'{"error":{"message":"Unknown path","type":"invalid_request_error","param":null,"code":null}}'
+)
+
+
+class Sandbox(Struct):
+    """State of one sandbox; `refuse(seconds)` closes the listener for a while."""
+
+    vendors: list[Vendor]
+    pace: Pace
+    faults: Faults
+    bill: Bill
+    journal: Journal
+    refuse: Callable[[float], None]
+    numbers: count  # type: ignore[type-arg]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        wire = Wire(scope, receive, send)
+        try:
+            await self._serve(wire, scope)
+        except Gone:
+            return
+        finally:
+            wire.done()
+
+    async def _serve(self, wire: Wire, scope: Scope) -> None:
+        path: str = scope["path"]
+        body = await wire.read()
+        if path.startswith("/sandbox"):
+            control = Control(self.bill, self.faults, self.journal, self.refuse)
+            status, body = control.answer(scope["method"], path, body)
+            await _send(wire, status, [JSON], body)
+            return
+        headers = dict(scope["headers"])
+        request = Request(scope["method"], path, headers, body, time.time(), next(self.numbers))
+        entry = self.journal.add(Entry(request, started=time.monotonic()))
+        for vendor in self.vendors:
+            if vendor.serves(request):
+                await self._call(wire, vendor, request, entry)
+                return
+        entry.status = 404
+        await _send(wire, 404, [JSON], UNKNOWN_PATH)
+
+    async def _call(self, wire: Wire, vendor: Vendor, request: Request, entry: Entry) -> None:
+        try:
+            answer = vendor.answer(request)
+            fault = self._fault(request, answer)
+            entry.fault = fault.fault if fault is not NO_FAULT else None
+            if fault.fault == "status":
+                raise vendor.fault(fault.status, fault.code, fault.retry_after)
+        except Refusal as refusal:
+            headers, body = vendor.error(refusal, request)
+            entry.status = refusal.status
+            await _send(wire, refusal.status, headers, body)
+            entry.finished = True
+            return
+        if fault.fault == "refuse":
+            self.refuse(fault.seconds or 1.0)
+            await wire.sever(reset=True)
+            return
+        await self._play(Player(wire, answer, self.pace, entry, fault), request)
+
+    def _fault(self, request: Request, answer: Answer) -> Rule:
+        asked = request.headers.get(b"x-sandbox-fault")
+        if asked is not None:
+            try:
+                return from_header(asked.decode("latin-1"))
+            except msgspec.ValidationError as wrong:
+                raise Refusal(400, f"x-sandbox-fault: {wrong}", code="sandbox_fault") from wrong
+        if not self.faults.rules:
+            return NO_FAULT
+        stream = answer.events is not None
+        found = self.faults.strike(
+            path=request.path, model=answer.model, key=answer.key, stream=stream
+        )
+        return found or NO_FAULT
+
+    async def _play(self, player: Player, request: Request) -> None:
+        answer, price = player.answer, player.answer.price
+        if price is None:
+            player.entry.finished = await player.run() == "whole"
+            return
+        stream = answer.events is not None
+        line = Line(
+            id=answer.id,
+            time=request.seconds,
+            model=answer.model,
+            endpoint=answer.endpoint,
+            key=answer.key,
+            tokens_in=answer.tokens_in,
+            tokens_cached=answer.tokens_cached,
+            # The vendor generates a whole answer in any case, a stream only as it is written.
+            tokens_out=0 if stream else answer.tokens_out,
+            pico_usd=0,
+            stream=stream,
+        )
+        self.bill.accept(line, price)
+        complete = False
+        try:
+            complete = await player.run() == "whole"
+        finally:
+            made = player.output if stream else answer.tokens_out
+            self.bill.close(line, price, tokens_out=made, complete=complete)
+            player.entry.finished = complete
+
+
+async def _send(wire: Wire, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await wire.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+    await wire.write(body)

@@ -1,0 +1,55 @@
+"""How long the vendor takes: `instant` never waits, `realistic` draws from two lognormals.
+
+realistic: time to the first token ~ lognormal(median 0.35 s, sigma 0.35); each further token
+~ lognormal(median 8 ms, sigma 0.4); an embedding ~ lognormal(median 0.09 s, sigma 0.3). These are
+the order of magnitude of a small hosted model. The draws follow from the seed, so that a run can be
+repeated.
+"""
+
+import math
+import random
+from typing import Protocol
+
+
+class Pace(Protocol):
+    """Seconds to wait."""
+
+    def first(self, endpoint: str) -> float:
+        """Before the first token."""
+        ...
+
+    def gap(self) -> float:
+        """Before each further token."""
+        ...
+
+
+class Instant:
+    """No waiting at all."""
+
+    def first(self, endpoint: str) -> float:
+        return 0.0
+
+    def gap(self) -> float:
+        return 0.0
+
+
+class Realistic:
+    """Lognormal times, repeatable by seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def first(self, endpoint: str) -> float:
+        if endpoint.endswith("/models"):
+            return 0.0
+        if endpoint.endswith("/embeddings"):
+            return self._random.lognormvariate(math.log(0.09), 0.3)
+        return self._random.lognormvariate(math.log(0.35), 0.35)
+
+    def gap(self) -> float:
+        return self._random.lognormvariate(math.log(0.008), 0.4)
+
+
+def pace(profile: str, seed: int) -> Pace:
+    """The pace of a profile by its name."""
+    return Realistic(seed) if profile == "realistic" else Instant()

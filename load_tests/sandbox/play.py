@@ -1,0 +1,121 @@
+"""Plays one answer on the wire: the profile's waiting, the fault's damage, and what it came to.
+
+Returns how it ended; `entry.events` and the returned output say how far it came, whoever ended it.
+"""
+
+import time
+from typing import Literal
+
+from msgspec import Struct
+
+from load_tests.sandbox.faults import Rule
+from load_tests.sandbox.journal import Entry
+from load_tests.sandbox.latency import Pace
+from load_tests.sandbox.vendor import Answer
+from load_tests.sandbox.wire import Gone, Wire
+
+End = Literal["whole", "left", "broken"]
+NO_FAULT = Rule(fault="slow", seconds=0.0)
+
+
+class Player(Struct):
+    """One answer under way; `output` is what was generated and written so far."""
+
+    wire: Wire
+    answer: Answer
+    pace: Pace
+    entry: Entry
+    fault: Rule = NO_FAULT
+    output: int = 0
+
+    async def run(self) -> End:
+        """Play it to its end, and say which end it was."""
+        try:
+            return await self._run()
+        except Gone:
+            self.entry.left(time.monotonic())
+            return "left"
+
+    async def _run(self) -> End:
+        fault = self.fault
+        if fault.fault == "hang":
+            return await self._silence()
+        if fault.fault == "reset" and not fault.after_events:
+            return await self._sever(reset=True)
+        wait = self.pace.first(self.answer.endpoint) + self._slow()
+        if self.answer.events is None:
+            wait += sum(self.pace.gap() for _ in range(self.answer.tokens_out))
+        if wait:
+            await self.wire.pause(wait)
+        self.entry.status = 200
+        return await (self._whole() if self.answer.events is None else self._stream())
+
+    async def _whole(self) -> End:
+        body, kind = self.answer.body, self.fault.fault
+        self.output = self.answer.tokens_out
+        if kind == "truncate_json":
+            body = body[: len(body) // 2]
+        length = (b"content-length", str(len(body)).encode())
+        await self.wire.start(200, [*self.answer.headers, length])
+        if kind == "hang_after_headers":
+            await self.wire.write(b"", more=True)
+            return await self._silence()
+        if kind in ("cut", "reset"):
+            await self.wire.write(body[: len(body) // 2], more=True)
+            return await self._sever(reset=kind == "reset")
+        await self.wire.write(body)
+        return "broken" if kind == "truncate_json" else "whole"
+
+    async def _stream(self) -> End:
+        events = self.answer.events or ()
+        stop = self._stop()
+        slow = self._slow()
+        await self.wire.start(200, self.answer.headers)
+        for at, event in enumerate(events):
+            if at == stop:
+                return await self._break(event.data)
+            wait = slow + (self.pace.gap() if at else 0.0)
+            if wait:
+                await self.wire.pause(wait)
+            await self.wire.write(event.data, more=True)
+            self._sent(event.output)
+            await self.wire.look()
+        if stop is not None:
+            return await self._break(b"data: [DONE]\n\n")
+        await self.wire.write(b"")
+        return "whole"
+
+    def _sent(self, output: int) -> None:
+        if self.entry.first_event is None:
+            self.entry.first_event = time.monotonic()
+        self.entry.events += 1
+        self.output = output
+
+    def _slow(self) -> float:
+        return (self.fault.seconds or 0.0) if self.fault.fault == "slow" else 0.0
+
+    def _stop(self) -> int | None:
+        """The event at which the fault strikes."""
+        if self.fault.fault == "slow":
+            return None
+        default = 0 if self.fault.fault == "hang_after_headers" else 1
+        return default if self.fault.after_events is None else self.fault.after_events
+
+    async def _break(self, data: bytes) -> End:
+        if self.fault.fault == "hang_after_headers":
+            await self.wire.write(b"", more=True)
+            return await self._silence()
+        if self.fault.fault == "truncate_json":
+            await self.wire.write(data[: len(data) // 2])
+            return "broken"
+        if not self.entry.events:
+            await self.wire.write(b"", more=True)
+        return await self._sever(reset=self.fault.fault == "reset")
+
+    async def _silence(self) -> End:
+        await self.wire.pause(self.fault.seconds)
+        return await self._sever(reset=False)
+
+    async def _sever(self, *, reset: bool) -> End:
+        await self.wire.sever(reset=reset)
+        return "broken"

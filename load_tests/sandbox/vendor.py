@@ -1,0 +1,93 @@
+"""What a vendor's file must offer, and what it says about one call.
+
+A vendor is a pure function from a request to an `Answer`: it never waits, never writes and never
+bills. `app` plays the answer (`play`), with the profile's latency and the fault of the moment, and
+writes what was generated on the `bill`. So a new vendor is one file with one class.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from load_tests.sandbox.bill import Price
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Request(Struct, frozen=True):
+    """One request as it came: lower-case header names, `seconds` since the epoch."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    seconds: float
+    number: int
+
+
+class Event(Struct, frozen=True):
+    """One streamed event; `output` is what was generated up to and with it, in the billed unit."""
+
+    data: bytes
+    output: int
+
+
+class Answer(Struct, frozen=True):
+    """What the vendor would say, and what it would bill when all of it is generated.
+
+    `id` is what the bill calls it. Either `body` (whole) or `events` (stream). A `price` of None
+    means that the call is free.
+    """
+
+    id: str
+    model: str
+    endpoint: str
+    headers: Headers
+    body: bytes = b""
+    events: Sequence[Event] | None = None
+    price: Price | None = None
+    key: str = ""
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+
+
+class Refusal(Exception):
+    """The vendor refuses the call: nothing is generated and nothing is billed."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code = status, message, code
+        self.kind, self.param, self.retry_after = kind, param, retry_after
+
+
+class Vendor(Protocol):
+    """One paid API."""
+
+    name: str
+
+    def serves(self, request: Request) -> bool:
+        """True when this request belongs to this vendor's wire."""
+        ...
+
+    def answer(self, request: Request) -> Answer:
+        """What it says. Raises Refusal."""
+        ...
+
+    def fault(self, status: int, code: str | None, retry_after: float | None) -> Refusal:
+        """The refusal that this vendor sends with this status."""
+        ...
+
+    def error(self, refusal: Refusal, request: Request) -> tuple[Headers, bytes]:
+        """A refusal in this vendor's words."""
+        ...
