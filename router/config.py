@@ -46,28 +46,38 @@ class _Strict(BaseModel):
 class PriceConfig(_Strict):
     """What a backend costs. Without it the price lists are asked; an unknown price refuses."""
 
-    per_hour_usd: float | None = Field(None, ge=0, description="USD per hour of the machine")
-    concurrency: int | None = Field(None, ge=1, description="calls the machine serves together")
-    input_usd_per_mtok: float = Field(0, ge=0, description="USD per million input tokens")
-    cached_usd_per_mtok: float | None = Field(None, ge=0, description="USD per million cached ones")
-    output_usd_per_mtok: float = Field(0, ge=0, description="USD per million output tokens")
-    per_call_usd: float = Field(0, ge=0, description="USD per call")
+    per_hour_usd: float | None = Field(
+        default=None, ge=0, description="USD per hour of the machine"
+    )
+    concurrency: int | None = Field(
+        default=None, ge=1, description="calls the machine serves together"
+    )
+    input_usd_per_mtok: float = Field(default=0, ge=0, description="USD per million input tokens")
+    cached_usd_per_mtok: float | None = Field(
+        default=None, ge=0, description="USD per million cached ones"
+    )
+    output_usd_per_mtok: float = Field(default=0, ge=0, description="USD per million output tokens")
+    per_call_usd: float = Field(default=0, ge=0, description="USD per call")
 
 
 class LimitsConfig(_Strict):
     """What a backend may be asked at once."""
 
-    in_flight: int = Field(256, ge=1, description="calls in flight at most; more are refused")
-    first_event: Seconds | None = Field(None, description="longest silence before a first event")
+    in_flight: int = Field(
+        default=256, ge=1, description="calls in flight at most; more are refused"
+    )
+    first_event: Seconds | None = Field(
+        default=None, description="longest silence before a first event"
+    )
 
 
 class BreakerConfig(_Strict):
     """When to stop calling a backend, see docs/routing.md."""
 
-    in_a_row: int = Field(5, ge=1)
+    in_a_row: int = Field(default=5, ge=1)
     window: Seconds = 20.0
-    least: int = Field(20, ge=1)
-    share: float = Field(0.5, gt=0, le=1)
+    least: int = Field(default=20, ge=1)
+    share: float = Field(default=0.5, gt=0, le=1)
     cooldown: Seconds = 1.0
     cooldown_max: Seconds = 60.0
 
@@ -83,19 +93,23 @@ class BackendConfig(_Strict):
 
     api: str = Field(description="wire format: openai, torchserve")
     model: str = Field(description="the model's name at the backend")
-    base: str | None = Field(None, description="base URL; the vendor's own when left out")
-    key_env: str | None = Field(None, description="environment variable that holds the key")
-    key_file: str | None = Field(None, description="file that holds the key; may change")
+    base: str | None = Field(default=None, description="base URL; the vendor's own when left out")
+    key_env: str | None = Field(default=None, description="environment variable that holds the key")
+    key_file: str | None = Field(default=None, description="file that holds the key; may change")
     price: PriceConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     breaker: BreakerConfig = BreakerConfig()
-    tasks: list[Task] | None = Field(None, description="tasks it serves; all of its api's if unset")
+    tasks: list[Task] | None = Field(
+        default=None, description="tasks it serves; all of its api's if unset"
+    )
     tags: Names = Field(default_factory=list)
     local: bool | None = Field(
         None, description="data stays in house; true for torchserve, else false unless said"
     )
-    context: int = Field(0, ge=0, description="tokens in and out together; 0: not limited")
-    status: str | None = Field(None, description="URL of the status page of `python -m serving`")
+    context: int = Field(default=0, ge=0, description="tokens in and out together; 0: not limited")
+    status: str | None = Field(
+        default=None, description="URL of the status page of `python -m serving`"
+    )
     sandbox: SandboxConfig | None = None
 
 
@@ -111,10 +125,12 @@ class QuantileConfig(_Strict):
 class PromiseConfig(_Strict):
     """What a route owes its callers."""
 
-    deadline: Seconds = Field(60.0, description="seconds per call when the caller does not say")
-    first_event: QuantileConfig | None = Field(None, description="until a stream begins")
-    answer: QuantileConfig | None = Field(None, description="until a whole answer is there")
-    max_cost_usd: float | None = Field(None, gt=0, description="USD per call at most")
+    deadline: Seconds = Field(
+        default=60.0, description="seconds per call when the caller does not say"
+    )
+    first_event: QuantileConfig | None = Field(default=None, description="until a stream begins")
+    answer: QuantileConfig | None = Field(default=None, description="until a whole answer is there")
+    max_cost_usd: float | None = Field(default=None, gt=0, description="USD per call at most")
 
 
 class RuleConfig(_Strict):
@@ -129,7 +145,7 @@ class RuleConfig(_Strict):
 class FailureConfig(_Strict):
     """What to do when a backend fails."""
 
-    attempts: int = Field(3, ge=1, le=10, description="backends tried per call at most")
+    attempts: int = Field(default=3, ge=1, le=10, description="backends tried per call at most")
 
 
 class RouteConfig(_Strict):
@@ -137,14 +153,20 @@ class RouteConfig(_Strict):
 
     task: Task
     backends: list[str] = Field(min_length=1)
-    objective: str = Field("cheapest", description="cheapest, fastest or balanced(USD per second)")
+    objective: str = Field(
+        default="cheapest", description="cheapest, fastest or balanced(USD per second)"
+    )
     promise: PromiseConfig = PromiseConfig()
     rules: list[RuleConfig] = Field(default_factory=list)
     failure: FailureConfig = FailureConfig()
-    max_output_tokens: int = Field(512, ge=1, description="sent when the caller gives no maximum")
-    baseline: str | None = Field(None, description="paid backend that savings are stated against")
+    max_output_tokens: int = Field(
+        default=512, ge=1, description="sent when the caller gives no maximum"
+    )
+    baseline: str | None = Field(
+        default=None, description="paid backend that savings are stated against"
+    )
     mixed_vectors: bool = Field(
-        False, description="embeddings of different models may answer this route"
+        default=False, description="embeddings of different models may answer this route"
     )
 
 
@@ -157,19 +179,19 @@ class KeyConfig(_Strict):
     routes: list[str] | None = None
     key_env: str | None = None
     key_file: str | None = None
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
 class ServerConfig(_Strict):
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=64)
-    body_limit_mb: float = Field(16, gt=0)
-    decisions: int = Field(1000, ge=0, description="decision records kept in memory")
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    body_limit_mb: float = Field(default=16, gt=0)
+    decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
 
 
 class Config(_Strict):
-    """isocost.yaml"""
+    """The whole file."""
 
     server: ServerConfig = ServerConfig()
     keys: list[KeyConfig] = Field(default_factory=list)

@@ -54,7 +54,7 @@ def compile_rule(text: str, *, on_failure: bool) -> Predicate:
         known = ", ".join(sorted(VARIABLES))
         raise RuleError(f"line {message}\nA rule may use: {known}.") from None
     kind = expression.return_type().name()
-    if kind != "bool":
+    if kind.lower() != "bool":
         raise RuleError(f"a rule must be true or false, this one is of type {kind}: {text}")
 
     def holds(facts: Facts) -> bool:

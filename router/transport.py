@@ -7,31 +7,29 @@ that nobody reads on.
 
     connect failed, nothing sent      FAULT     free to try another
     sent, no whole answer             LOST      may be billed
-    whole answer that is not its wire's     LOST      it may be billed, and must not pass as success
+    a whole answer in no known shape  LOST      it may be billed, and must not pass as success
 """
 
 from __future__ import annotations
 
-from asyncio import timeout_at
+from asyncio import timeout, timeout_at
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestError
 
 from router.core import verdict
-from router.core.api import Api, Malformed, Reader, Wire
+from router.core.api import Api, Endpoint, Malformed, Reader, Wire
 from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Service
 from router.core.task import Event
-
-BODY_LIMIT = 64 * 1024 * 1024
-"""Bytes of a backend's answer that are held at most."""
 
 
 def client(*, connections: int = 1024) -> Client:
@@ -50,40 +48,21 @@ def client(*, connections: int = 1024) -> Client:
     )
 
 
-def http(
-    name: str,
-    *,
-    base: str,
-    model: str,
-    api: Api,
-    secret: Callable[[], str],
-    pool: Client,
-    now: Clock,
-    first_event: float | None = None,
-) -> Service:
-    """The leaf service of one backend. *secret* is read per attempt, for keys that rotate."""
-
-    def prepare(call: Call, wire: Wire) -> Any:
-        request = pool.post(base + wire.path).body_bytes(wire.body)
-        request = request.header("content-type", "application/json")
-        for key, value in wire.headers.items():
-            request = request.header(key, value)
-        for key, value in api.auth(secret()).items():
-            request = request.header(key, value, is_sensitive=True)
-        return request
+def http(endpoint: Endpoint, *, pool: Client, now: Clock) -> Service:
+    """The leaf service of one backend."""
+    name, api = endpoint.name, endpoint.api
 
     async def send(call: Call) -> Reply:
-        wire, reader = api.request(call, model), api.reader(call)
         started = now()
         until = call.deadline
-        if call.stream and first_event is not None:
-            until = min(until, started + first_event)
-        request = prepare(call, wire)
+        if call.stream and endpoint.first_event is not None:
+            until = min(until, started + endpoint.first_event)
         try:
             async with timeout_at(until):
+                request = _request(endpoint, pool, api.request(call, endpoint.model))
                 if call.stream:
-                    return await _stream(name, request.build_streamed(), api, reader, call, now)
-                return await _whole(name, request.build(), api, reader)
+                    return await _Stream(name, api, call, now).open(request.build_streamed())
+                return await _whole(name, request.build(), api, api.reader(call))
         except TimeoutError as exc:
             waited = f"no answer within {now() - started:.2f} s"
             raise AttemptFailed(name, verdict.LOST, waited) from exc
@@ -91,10 +70,20 @@ def http(
             raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {_cause(exc)}") from exc
         except PyreqwestError as exc:
             raise AttemptFailed(name, verdict.LOST, _cause(exc)) from exc
-        except Malformed as exc:
+        except (Malformed, BrokenStream) as exc:
             raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
 
     return send
+
+
+def _request(endpoint: Endpoint, pool: Client, wire: Wire) -> Any:
+    request = pool.post(endpoint.base + wire.path).body_bytes(wire.body)
+    request = request.header("content-type", "application/json")
+    for key, value in wire.headers.items():
+        request = request.header(key, value)
+    for key, value in endpoint.api.auth(endpoint.secret()).items():
+        request = request.header(key, value, is_sensitive=True)
+    return request
 
 
 async def _whole(name: str, request: Any, api: Api, reader: Reader) -> Reply:
@@ -113,80 +102,80 @@ async def _whole(name: str, request: Any, api: Api, reader: Reader) -> Reply:
     return reply
 
 
-async def _stream(
-    name: str, request: Any, api: Api, reader: Reader, call: Call, now: Clock
-) -> Reply:
-    started = now()
-    response = await request.__aenter__()
-    try:
-        status: int = response.status
-        if status >= 400:
-            body = bytes(await response.body_reader.bytes())
-            reply = _failed(name, api, status, body, response)
-            await request.__aexit__(None, None, None)
-            return reply
-        pieces = _pieces(response.body_reader.read_chunk, reader)
-        first: list[bytes | Event] = []
-        while not first:
-            first = await anext(pieces)
-    except StopAsyncIteration:
-        await request.__aexit__(None, None, None)
-        raise AttemptFailed(name, verdict.LOST, "the stream ended before its first event") from None
-    except BrokenStream as exc:
-        await request.__aexit__(None, None, None)
-        raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
-    except BaseException:
-        await request.__aexit__(None, None, None)
-        raise
-    reply = Reply(backend=name, status=status, first=now() - started)
-    reply.model = reader.model
-    reply.events = _events(first, pieces, reply, reader, call, request)
-    return reply
+class _Stream:
+    """One streamed answer: open until its last event was read, or until it is left."""
 
+    def __init__(self, name: str, api: Api, call: Call, now: Clock) -> None:
+        self._name, self._api, self._now = name, api, now
+        self._reader = api.reader(call)
+        self._deadline = call.deadline
 
-async def _pieces(
-    read: Callable[[], Awaitable[Any]], reader: Reader
-) -> AsyncIterator[list[bytes | Event]]:
-    """Batches of events, one per chunk that completed any. Raises BrokenStream."""
-    try:
-        while (chunk := await read()) is not None:
-            events = reader.feed(bytes(chunk))
-            if events:
-                yield events
-    except RequestError as exc:
-        raise BrokenStream(f"the stream broke: {_cause(exc)}") from exc
-    except Malformed as exc:
-        raise BrokenStream(str(exc)) from exc
-    if not reader.end():
-        raise BrokenStream("the stream ended before it said that it was over")
+    async def open(self, request: Any) -> Reply:
+        """The reply, after its first event. Raises AttemptFailed, BrokenStream."""
+        started = self._now()
+        response = await request.__aenter__()
+        try:
+            status: int = response.status
+            if status >= 400:
+                body = bytes(await response.body_reader.bytes())
+                reply = _failed(self._name, self._api, status, body, response)
+                await _leave(request)
+                return reply
+            pieces = self._pieces(response.body_reader.read_chunk)
+            first = await anext(pieces, None)
+        except BaseException:
+            await _leave(request)
+            raise
+        if first is None:
+            await _leave(request)
+            raise BrokenStream("the stream ended before its first event")
+        reply = Reply(backend=self._name, status=status, first=self._now() - started)
+        reply.model = self._reader.model
+        reply.events = self._events(first, pieces, reply, request)
+        return reply
 
+    async def _pieces(
+        self, read: Callable[[], Awaitable[Any]]
+    ) -> AsyncIterator[list[bytes | Event]]:
+        """Batches of events, one per chunk that completed any. Raises BrokenStream."""
+        try:
+            while (chunk := await read()) is not None:
+                events = self._reader.feed(bytes(chunk))
+                if events:
+                    yield events
+        except RequestError as exc:
+            raise BrokenStream(f"the stream broke: {_cause(exc)}") from exc
+        except Malformed as exc:
+            raise BrokenStream(str(exc)) from exc
+        if not self._reader.end():
+            raise BrokenStream("the stream ended before it said that it was over")
 
-async def _events(
-    first: list[bytes | Event],
-    pieces: AsyncIterator[list[bytes | Event]],
-    reply: Reply,
-    reader: Reader,
-    call: Call,
-    request: Any,
-) -> AsyncIterator[bytes | Event]:
-    try:
-        for event in first:
-            yield event
-        while True:
-            try:
+    async def _events(
+        self,
+        first: list[bytes | Event],
+        pieces: AsyncIterator[list[bytes | Event]],
+        reply: Reply,
+        request: Any,
+    ) -> AsyncIterator[bytes | Event]:
+        batch: list[bytes | Event] | None = first
+        try:
+            while batch is not None:
+                for event in batch:
+                    yield event
                 # Per read: a timeout that spans a yield would fire in the reader's code.
-                async with timeout_at(call.deadline):
-                    batch = await anext(pieces)
-            except StopAsyncIteration:
-                return
-            except TimeoutError as exc:
-                raise BrokenStream("the deadline passed before the stream was over") from exc
-            for event in batch:
-                yield event
-    finally:
-        reply.usage, reply.model = reader.usage, reader.model
-        with suppress(PyreqwestError):
-            await request.__aexit__(None, None, None)
+                async with timeout_at(self._deadline):
+                    batch = await anext(pieces, None)
+        except TimeoutError as exc:
+            raise BrokenStream("the deadline passed before the stream was over") from exc
+        finally:
+            reply.usage, reply.model = self._reader.usage, self._reader.model
+            await _leave(request)
+
+
+async def _leave(request: Any) -> None:
+    """Close a stream's connection; what it still holds is of no interest."""
+    with suppress(PyreqwestError):
+        await request.__aexit__(None, None, None)
 
 
 def _failed(name: str, api: Api, status: int, body: bytes, response: Any) -> Reply:
@@ -220,3 +209,14 @@ def _cause(exc: PyreqwestError) -> str:
     causes = details.get("causes") or []
     text = str(causes[-1]["message"]) if causes else exc.message
     return text[:200]
+
+
+async def fetch_json(pool: Client, url: str, *, seconds: float) -> dict[str, Any] | None:
+    """The JSON object at *url*; None when there is none within *seconds*."""
+    try:
+        async with timeout(seconds):
+            response = await pool.get(url).build().send()
+            found = msgspec.json.decode(bytes(await response.bytes()))
+    except (PyreqwestError, TimeoutError, msgspec.DecodeError):
+        return None
+    return found if isinstance(found, dict) else None

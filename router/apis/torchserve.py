@@ -95,7 +95,7 @@ class TorchServe:
         if isinstance(request, Sampling):
             if request.n != 1:
                 return "local models give one choice per call (n=1)"
-            if isinstance(request, ChatRequest) and not all([m.plain for m in request.messages]):
+            if isinstance(request, ChatRequest) and not all(m.plain for m in request.messages):
                 return "local chat models read text only"
             if isinstance(request, CompleteRequest) and len(request.prompts) != 1:
                 return "local models take one prompt per call"

@@ -14,7 +14,7 @@ Towards a client, a Door reads calls and writes answers in the same wire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -66,7 +66,7 @@ class Api(Protocol):
     """Where the vendor is, when the configuration does not say; "" when it must."""
 
     def at(self, base: str) -> Api:
-        """This wire as it is spoken at *base*: other servers than the vendor's differ a little."""
+        """The wire as it is spoken at *base*: servers other than the vendor's differ a little."""
         ...
 
     def auth(self, secret: str) -> dict[str, str]:
@@ -82,6 +82,19 @@ class Api(Protocol):
     def reader(self, call: Call) -> Reader: ...
 
     def failure(self, status: int, body: bytes) -> Failure: ...
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where and how one backend is reached."""
+
+    name: str
+    base: str
+    model: str
+    api: Api
+    secret: Callable[[], str]
+    """Read per attempt, for keys that rotate."""
+    first_event: float | None = None
+    """Seconds of silence before a first event at most."""
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -62,19 +62,23 @@ _BY_CODE: dict[tuple[str, str], Verdict] = {
 }
 
 
+_BY_STATUS = {
+    401: DENIED,
+    402: DENIED,
+    403: DENIED,
+    # The backend, or a proxy before it, gave up waiting: it may still be working, and billing.
+    408: LOST,
+    504: LOST,
+    413: UNFIT,
+    429: THROTTLED,
+    456: THROTTLED,  # DeepL: quota exceeded
+    529: THROTTLED,  # overloaded
+}
+
+
 def judge(wire: str, status: int, code: str = "") -> Verdict:
     """The verdict on an answer's HTTP *status*, refined by the wire's own error *code*."""
     if status < 400:
         return OK
-    known = _BY_CODE.get((wire, code))
-    if known is not None:
-        return known
-    if status in {401, 402, 403}:
-        return DENIED
-    if status == 413:
-        return UNFIT
-    if status in {408, 504}:
-        return LOST
-    if status in {429, 456, 529}:
-        return THROTTLED
-    return FAULT if status >= 500 else INVALID
+    known = _BY_CODE.get((wire, code)) or _BY_STATUS.get(status)
+    return known or (FAULT if status >= 500 else INVALID)

@@ -1,0 +1,1 @@
+"""HTTP in: thin modules that turn requests into calls and replies into answers."""

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from router.core.call import Call, Usage
+from router.core.call import Call
+from router.core.ending import Ending
 from router.core.errors import RouterError
 from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Layer, Service
 from router.core.trail import Trail
 from router.core.verdict import CANCELLED, FAULT, Verdict
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """The end of a call. Seconds from its arrival; cost in pico-dollars over all attempts."""
-
-    call: Call
-    verdict: Verdict
-    status: int
-    backend: str
-    """Who answered; "" when nobody did."""
-    seconds: float
-    first: float | None
-    usage: Usage | None
-    cost: int
-    trail: Trail | None
-    error: str
-
 
 Record = Callable[[Ending], None]
 
@@ -74,16 +56,12 @@ def observe(record: Record, now: Clock) -> Layer:
 
 def _failed(call: Call, exc: BaseException, seconds: float) -> Ending:
     trail = getattr(exc, "trail", None)
-    known = isinstance(exc, RouterError)
-    return Ending(
-        call,
-        exc.verdict if known else (FAULT if isinstance(exc, Exception) else CANCELLED),
-        exc.status if known else (500 if isinstance(exc, Exception) else 499),
-        "",
-        seconds,
-        None,
-        None,
-        trail.cost if isinstance(trail, Trail) else 0,
-        trail if isinstance(trail, Trail) else None,
-        str(exc) if known else type(exc).__name__,
-    )
+    kept = trail if isinstance(trail, Trail) else None
+    if isinstance(exc, RouterError):
+        verdict, status, text = exc.verdict, exc.status, str(exc)
+    elif isinstance(exc, Exception):
+        verdict, status, text = FAULT, 500, type(exc).__name__
+    else:
+        verdict, status, text = CANCELLED, 499, "the client left"
+    cost = kept.cost if kept else 0
+    return Ending(call, verdict, status, "", seconds, None, None, cost, kept, text)

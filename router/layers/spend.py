@@ -25,35 +25,30 @@ NOTHING = Usage()
 def spend(price: Price, meter: Meter, now: Clock) -> Layer:
     """Put the cost on every reply and on every error of one backend."""
 
+    def cost(verdict: Verdict, usage: Usage | None, quote: int, started: float) -> int:
+        if price.free:
+            return price.of(usage or NOTHING, now() - started, meter.share())
+        if verdict.charge == "nothing":
+            return 0
+        return quote if usage is None else price.of(usage)
+
     def layer(inner: Service) -> Service:
         async def spent(call: Call) -> Reply:
             started = now()
-            quote = price.quote(call, call.deadline - started) if not price.free else 0
-
-            def cost(verdict: Verdict, usage: Usage | None) -> int:
-                if verdict.charge == "nothing" and price.free:
-                    usage = NOTHING
-                elif verdict.charge == "nothing":
-                    return 0
-                if price.free:
-                    return price.of(usage or NOTHING, now() - started, meter.share())
-                if usage is None:
-                    return quote
-                return price.of(usage)
-
+            quote = 0 if price.free else price.quote(call, call.deadline - started)
             try:
                 reply = await inner(call)
             except BaseException as exc:
                 verdict = exc.verdict if isinstance(exc, RouterError) else CANCELLED
                 # Also on CancelledError: dispatch reads it there, for the caller who has gone.
-                exc.cost = cost(verdict, None)  # type: ignore[attr-defined]
+                exc.cost = cost(verdict, None, quote, started)  # type: ignore[attr-defined]
                 raise
             if reply.events is None:
-                reply.cost = cost(reply.verdict, reply.usage)
+                reply.cost = cost(reply.verdict, reply.usage, quote, started)
+                return reply
 
             def settle(verdict: Verdict) -> None:
-                if reply.events is not None:
-                    reply.cost = cost(verdict, reply.usage)
+                reply.cost = cost(verdict, reply.usage, quote, started)
 
             reply.on_close(settle)
             return reply

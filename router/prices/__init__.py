@@ -10,6 +10,8 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 from router.core.money import Price
 
 # Wire format -> provider in genai-prices, and where that vendor serves.
@@ -43,14 +45,23 @@ def listed(api: str, model: str) -> Price | None:
         return None
     if units["cached_token"] is None:
         units["cached_token"] = units["input_token"]
-    base = {name: _per_token(value, None) for name, value in units.items()}
     starts = [t.start for v in units.values() for t in getattr(v, "tiers", None) or ()]
     source = f"genai-prices {version('genai-prices')}: {found.id}"
+    base = _price(units, None, source)
     if not starts:
-        return Price(**base, source=source)
-    top = max(starts)
-    long = Price(**{n: _per_token(v, top) for n, v in units.items()}, source=source)
-    return Price(**base, long_from=min(starts), long=long, source=source)
+        return base
+    long = _price(units, max(starts), source)
+    return msgspec.structs.replace(base, long_from=min(starts), long=long)
+
+
+def _price(units: dict[str, Any], start: int | None, source: str) -> Price:
+    tokens = {name: _per_token(value, start) for name, value in units.items()}
+    return Price(
+        input_token=tokens["input_token"],
+        output_token=tokens["output_token"],
+        cached_token=tokens["cached_token"],
+        source=source,
+    )
 
 
 def _per_token(value: Any, start: int | None) -> int:

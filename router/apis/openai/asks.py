@@ -26,7 +26,17 @@ MESSAGE_TOKENS = 8
 """Tokens that frame one message at most; the vendor's own counting guide says 3 or 4."""
 
 _SAMPLING = frozenset(
-    "model stream stream_options max_tokens temperature top_p stop seed n".split()
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "seed",
+        "n",
+    }
 )
 _HUB = {
     "chat": _SAMPLING | {"messages", "max_completion_tokens"},
@@ -35,8 +45,16 @@ _HUB = {
 }
 # They say who asks or how it is kept or billed, not what is answered.
 _SILENT = frozenset(
-    "user metadata store service_tier safety_identifier prompt_cache_key "
-    "prompt_cache_retention parallel_tool_calls".split()
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "parallel_tool_calls",
+    }
 )
 _NEUTRAL = {
     "presence_penalty": (b"0", b"0.0"),
@@ -51,11 +69,9 @@ _NEUTRAL = {
     "suffix": (b'""',),
 }
 raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_bodies = {
-    "chat": msgspec.json.Decoder(ChatBody),
-    "complete": msgspec.json.Decoder(CompleteBody),
-    "embed": msgspec.json.Decoder(EmbedBody),
-}
+_chat_body = msgspec.json.Decoder(ChatBody)
+_complete_body = msgspec.json.Decoder(CompleteBody)
+_embed_body = msgspec.json.Decoder(EmbedBody)
 
 
 def _extras(task: str, fields: dict[str, msgspec.Raw]) -> frozenset[str]:
@@ -121,8 +137,7 @@ def _message(turn: ChatTurn) -> tuple[Message, int]:
 
 
 def _chat(raw: bytes) -> Ask:
-    fields, body = decode(raw_fields, raw), decode(_bodies["chat"], raw)
-    assert isinstance(body, ChatBody)
+    fields, body = decode(raw_fields, raw), decode(_chat_body, raw)
     _check(body)
     if not body.messages:
         raise BadRequest(
@@ -157,8 +172,7 @@ def _chat(raw: bytes) -> Ask:
 
 
 def _complete(raw: bytes) -> Ask:
-    fields, body = decode(raw_fields, raw), decode(_bodies["complete"], raw)
-    assert isinstance(body, CompleteBody)
+    fields, body = decode(raw_fields, raw), decode(_complete_body, raw)
     _check(body)
     texts, coded = _texts(body.prompt, "prompt")
     request = CompleteRequest(
@@ -186,8 +200,7 @@ def _complete(raw: bytes) -> Ask:
 
 
 def _embed(raw: bytes) -> Ask:
-    fields, body = decode(raw_fields, raw), decode(_bodies["embed"], raw)
-    assert isinstance(body, EmbedBody)
+    fields, body = decode(raw_fields, raw), decode(_embed_body, raw)
     texts, coded = _texts(body.input, "input")
     if body.dimensions is not None and body.dimensions < 1:
         raise BadRequest("`dimensions` must be at least 1.", param="dimensions")
@@ -205,17 +218,21 @@ def _embed(raw: bytes) -> Ask:
     )
 
 
-def _texts(
-    given: str | list[str] | list[int] | list[list[int]], param: str
-) -> tuple[tuple[str, ...], bool]:
+def _texts(given: str | list[str | int | list[int]], param: str) -> tuple[tuple[str, ...], bool]:
     """Texts, and whether they came as token numbers (which only this wire's backends can read)."""
     texts = [given] if isinstance(given, str) else given
     if not texts or (param == "input" and any(t in ("", []) for t in texts)):
         raise BadRequest(f"`{param}` is empty: send a text.", param=param, code="empty")
-    if isinstance(texts[0], str):
-        return tuple([str(t) for t in texts]), False
-    count = len(texts) if isinstance(texts[0], list) else 1
-    return ("",) * count, True
+    plain = tuple([t for t in texts if isinstance(t, str)])
+    if len(plain) == len(texts):
+        return plain, False
+    if plain:
+        raise BadRequest(
+            f"`{param}` mixes texts and token numbers: send one kind.",
+            param=param,
+            code="invalid_type",
+        )
+    return ("",) * (len(texts) if isinstance(texts[0], list) else 1), True
 
 
 READERS: dict[str, Callable[[bytes], Ask]] = {

@@ -12,7 +12,7 @@ EVENT_LIMIT = 4 * 1024 * 1024
 
 
 class Frames:
-    """Feed chunks, get the `data` of each completed event. Comments and other fields are dropped."""
+    """Feed chunks, get the `data` of each completed event; the rest is dropped."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -43,12 +43,12 @@ class ChatBody(_Sampling, kw_only=True):
 
 
 class CompleteBody(_Sampling, kw_only=True):
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | list[str | int | list[int]]
 
 
 class EmbedBody(msgspec.Struct):
     model: str
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
 

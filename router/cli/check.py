@@ -1,0 +1,66 @@
+"""`isocost check`: is the configuration file right, in all its parts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from router.cli import parser
+from router.config import ConfigError, read
+from router.core.money import PICO, usd
+from router.pipeline import Pipeline, World, build
+
+
+def load(path: Path, *, sandbox: bool) -> Pipeline:
+    """The configuration compiled, without opening a connection. Raises ConfigError."""
+
+    def unsent(*_: Any) -> Any:
+        async def send(call: Any) -> Any:
+            raise AssertionError("a check sends nothing")
+
+        return send
+
+    world = World(
+        folder=path.parent,
+        env=os.environ,
+        now=time.monotonic,
+        send=unsent,
+        record=lambda ending: None,
+        sandbox=sandbox,
+    )
+    try:
+        return build(read(path), world)
+    except ConfigError as exc:
+        text = str(exc)
+        raise ConfigError(text if text.startswith(str(path)) else f"{path}:\n{text}") from None
+
+
+def main(words: list[str]) -> int:
+    options = parser("check")
+    options.add_argument("config", type=Path, nargs="?", default=Path("isocost.yaml"))
+    options.add_argument("--sandbox", action="store_true", help="keys that are not set are fine")
+    given = options.parse_args(words)
+    try:
+        pipeline = load(given.config, sandbox=given.sandbox)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    for warning in pipeline.warnings:
+        print(f"warning: {warning}")
+    for name, route in pipeline.routes.items():
+        served = ", ".join(b.name for b in route.backends)
+        baseline = route.baseline.name if route.baseline else "none"
+        print(f"route {name}: {route.task} by {served}; baseline {baseline}")
+    for backend in pipeline.backends.values():
+        price = backend.price
+        cost = (
+            f"{price.machine_second * 3600 / PICO:.4g} USD/h"
+            if price.machine_second
+            else f"{usd(price.input_token * 10**6)} / {usd(price.output_token * 10**6)} USD/Mtok"
+        )
+        print(f"backend {backend.name}: {backend.model}, {cost} ({price.source})")
+    print(f"{given.config}: fine")
+    return 0

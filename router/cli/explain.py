@@ -1,0 +1,89 @@
+"""`isocost explain`: asks the running router for a plan and shows it as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+from router.cli import parser
+
+
+def main(words: list[str]) -> int:
+    options = parser("explain")
+    options.add_argument("prompt", nargs="?", help="text to send; or give --body")
+    options.add_argument("--route", default="assistant")
+    options.add_argument("--body", help="a whole request body: JSON, or @file")
+    options.add_argument("--tags", help="as in the header x-isocost-tags")
+    options.add_argument("--deadline-ms", help="as in the header x-isocost-deadline-ms")
+    options.add_argument("--url", default="http://127.0.0.1:8080")
+    options.add_argument("--json", action="store_true", help="print the answer as it came")
+    given = options.parse_args(words)
+    if not (given.prompt or given.body):
+        options.error("give a prompt or --body")
+    body = _body(given.body) if given.body else _chat(given.route, given.prompt)
+    headers = {"content-type": "application/json"}
+    headers["authorization"] = f"Bearer {os.environ.get('ISOCOST_KEY', 'none')}"
+    if given.tags:
+        headers["x-isocost-tags"] = given.tags
+    if given.deadline_ms:
+        headers["x-isocost-deadline-ms"] = given.deadline_ms
+    try:
+        with urlopen(Request(f"{given.url}/v1/explain", body, headers), timeout=10) as answer:  # noqa: S310 - the user names the address
+            found = json.load(answer)
+    except HTTPError as exc:
+        print(json.load(exc)["error"]["message"], file=sys.stderr)
+        return 1
+    except URLError as exc:
+        print(f"no router at {given.url}: {exc.reason}; start one with `make run`", file=sys.stderr)
+        return 1
+    if given.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found)
+    return 0
+
+
+def _body(given: str) -> bytes:
+    if given.startswith("@"):
+        with open(given[1:], "rb") as file:  # noqa: PTH123 - a path given by the user
+            return file.read()
+    return given.encode()
+
+
+def _chat(route: str, prompt: str) -> bytes:
+    return json.dumps({"model": route, "messages": [{"role": "user", "content": prompt}]}).encode()
+
+
+def show(found: dict[str, Any]) -> None:
+    """The plan as a table, in the order in which backends would be tried."""
+    order = found["order"]
+    console = Console()
+    console.print(
+        f"route [b]{found['route']}[/b] ({found['task']}, {found['objective']}): "
+        f"about {found['input_tokens_predicted']} tokens in, at most {found['output_limit']} out"
+    )
+    for rule in found["rules_that_held"]:
+        console.print(f"rule held: {rule}")
+    table = Table("try", "backend", "expected $", "at most $", "seconds", "why")
+    rows = sorted(
+        found["candidates"],
+        key=lambda c: order.index(c["backend"]) if c["backend"] in order else len(order),
+    )
+    for row in rows:
+        taken = row["backend"] in order
+        table.add_row(
+            str(order.index(row["backend"]) + 1) if taken else "-",
+            row["backend"],
+            row["expected_cost_usd"],
+            row["quote_usd"],
+            f"{row['predicted_seconds']:.3f}",
+            row["why"] if taken else f"{row['left_by']}: {row['why']}",
+        )
+    console.print(table)

@@ -1,0 +1,25 @@
+"""How a whole call ended: what is counted, kept and shown of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .call import Call, Usage
+from .trail import Trail
+from .verdict import Verdict
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The end of a call. Seconds from its arrival; cost in pico-dollars over all attempts."""
+
+    call: Call
+    verdict: Verdict
+    status: int
+    backend: str
+    """Who answered; "" when nobody did."""
+    seconds: float
+    first: float | None
+    usage: Usage | None
+    cost: int
+    trail: Trail | None
+    error: str

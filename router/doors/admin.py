@@ -1,0 +1,128 @@
+"""Questions about the router: its models, a plan before it is run, a decision after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from router import apis
+from router.core.call import Key
+from router.core.errors import BadRequest, Unauthorized, UnknownRoute
+from router.core.task import Task
+from router.decisions import plan_json
+from router.doors.inference import UNKNOWN_KEY, Arrival, Entrance, make_call, name_call
+from router.plan import look, plan
+from router.runtime import Runtime
+
+PATHS: dict[str, tuple[str, Task]] = {
+    "/v1/chat/completions": ("openai", "chat"),
+    "/v1/completions": ("openai", "complete"),
+    "/v1/embeddings": ("openai", "embed"),
+    "/v1/classify": ("native", "classify"),
+}
+"""Inference paths: the wire each speaks and the task it asks for."""
+
+
+class _Named(msgspec.Struct):
+    model: str
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def admin(runtime: Runtime) -> APIRouter:
+    """The routes that answer about the router, not through it. They raise RouterError."""
+    api = APIRouter()
+    door = apis.door("openai")
+
+    def who(request: Request) -> Key:
+        key = runtime.pipeline.keys.who(door.secret(dict(request.scope["headers"])))
+        if key is None:
+            raise Unauthorized(UNKNOWN_KEY)
+        return key
+
+    @api.get("/v1/models", summary="The routes that this key may use")
+    async def models(request: Request) -> Response:
+        key = who(request)
+        rows = [_model(runtime, name) for name in runtime.pipeline.routes if _may(key, name)]
+        return answer({"object": "list", "data": rows})
+
+    @api.get("/v1/models/{name}", summary="One route")
+    async def model(name: str, request: Request) -> Response:
+        key = who(request)
+        if name not in runtime.pipeline.routes or not _may(key, name):
+            known = ", ".join(n for n in runtime.pipeline.routes if _may(key, n))
+            raise UnknownRoute(f"There is no route {name!r}. Routes: {known}.", param="model")
+        return answer(_model(runtime, name))
+
+    @api.post("/v1/explain", summary="Dry run: the plan for any request body; costs nothing")
+    async def explain(request: Request) -> Response:
+        body = await request.body()
+        headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
+        return answer(_explain(runtime, Arrival(headers, body, who(request), name_call(headers))))
+
+    @api.get("/v1/decisions/{call_id}", summary="How one of your own last calls was decided")
+    async def decision(call_id: str, request: Request) -> Response:
+        key, found = who(request), runtime.decision(call_id)
+        if found is None or found["key"] != key.name:
+            raise UnknownRoute(
+                f"No decision of this key is kept for call {call_id!r}.", code="not_found"
+            )
+        return answer(found)
+
+    return api
+
+
+def _explain(runtime: Runtime, arrival: Arrival) -> dict[str, Any]:
+    """What would happen to this body now."""
+    try:
+        named = _named.decode(arrival.body).model
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(
+            f"The body is not a request: {exc}. Send what you would send to the route itself.",
+            code="invalid_json",
+        ) from exc
+    routes = runtime.pipeline.routes
+    route = routes.get(named)
+    if route is None:
+        known = ", ".join(routes)
+        raise UnknownRoute(f"There is no route {named!r}. Routes: {known}.", param="model")
+    path, wire = next((p, w) for p, (w, task) in PATHS.items() if task == route.task)
+    call = make_call(runtime, Entrance(apis.door(wire), path, route.task), arrival)
+    runtime.pipeline.keys.acquire(call)
+    now = runtime.now()
+    chosen = plan(call, route, look(call, route, now), now)
+    return {
+        "route": named,
+        "task": route.task,
+        "input_tokens_predicted": call.input_tokens,
+        "input_tokens_bound": call.input_bound,
+        "output_limit": call.output_limit,
+        "deadline_seconds": round(call.deadline - call.arrived, 3),
+        "tags": sorted(call.tags),
+        **plan_json(chosen),
+    }
+
+
+def _may(key: Key, route: str) -> bool:
+    return key.routes is None or route in key.routes
+
+
+def _model(runtime: Runtime, name: str) -> dict[str, Any]:
+    route = runtime.pipeline.routes[name]
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "isocost",
+        "task": route.task,
+        "backends": [b.name for b in route.backends],
+    }
+
+
+def answer(value: object, *, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

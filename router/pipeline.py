@@ -1,0 +1,337 @@
+"""The composition root: knows every part and their order, with the reason beside each line.
+
+It compiles a configuration into a ready pipeline.
+A reload builds a new Pipeline and swaps one reference; gates are carried over by backend name,
+so breakers, slots and measurements outlive it. A configuration with any fault raises ConfigError
+with all of them and leaves what runs untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router import apis
+from router.config import BackendConfig, Config, ConfigError, QuantileConfig, RouteConfig
+from router.config import seconds_worth as worth
+from router.core.api import Endpoint
+from router.core.call import Call, Key
+from router.core.gate import Clock
+from router.core.money import Price, pico
+from router.core.service import Service, stack
+from router.core.task import Task
+from router.gates.breaker import Breaker
+from router.gates.forecast import Forecast
+from router.gates.health import Health
+from router.gates.in_flight import InFlight
+from router.gates.key import Keys
+from router.gates.meter import Meter
+from router.gates.pause import Pause
+from router.gates.retries import Retries
+from router.layers.dispatch import dispatch
+from router.layers.guard import guard
+from router.layers.observe import Record, observe
+from router.layers.spend import spend
+from router.plan import Backend, Effect, Gates, Promise, Route
+from router.prices import listed
+from router.rules import RuleError, compile_rule, facts
+from router.secrets import Secret, SecretError, secret
+
+Send = Callable[[Endpoint], Service]
+"""Makes the leaf service, which does the HTTP."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """What a pipeline is built in: everything that is not in the configuration."""
+
+    folder: Path
+    """Relative paths of the configuration start here."""
+    env: Mapping[str, str]
+    now: Clock
+    send: Send
+    record: Record
+    sandbox: bool = False
+    """Backends whose key is not set may use their sandbox instead."""
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """A configuration, ready to serve."""
+
+    config: Config
+    service: Service
+    routes: dict[str, Route]
+    backends: dict[str, Backend]
+    """By their name in the configuration; a backend's own name may end in `-sandbox`."""
+    keys: Keys
+    statuses: tuple[tuple[str, str, Health], ...]
+    """(status URL, model, gate to tell) of the backends that have a status page."""
+    warnings: tuple[str, ...]
+
+
+def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline:
+    """Compile *config*. Raises ConfigError with every fault."""
+    faults: list[str] = []
+    warnings: list[str] = []
+    keys = _collect(faults, "keys", partial(_keys, config, world)) or Keys({})
+    backends: dict[str, Backend] = {}
+    for name, spec in config.backends.items():
+        made = _collect(faults, f"backends.{name}", partial(_backend, name, spec, world, old))
+        if made is not None:
+            backends[name] = made
+    routes: dict[str, Route] = {}
+    for name, route in config.routes.items():
+        kept = old.routes[name].forecast if old and name in old.routes else Forecast()
+        make = partial(_route, name, route, backends, config, kept)
+        built = _collect(faults, f"routes.{name}", make)
+        if built is not None:
+            routes[name] = built
+    if faults:
+        raise ConfigError("\n".join(f"  {fault}" for fault in faults))
+    if keys.open:
+        warnings.append("no keys are configured: everybody who reaches this address may call")
+    service = stack(
+        # Outermost, to see the refusals of every layer below.
+        observe(world.record, world.now),
+        # Who is it, and may it: before anything that costs.
+        guard((keys,), world.now),
+        # What routes learn from their answers, whichever backend gave them.
+        _learn(routes, world.now),
+        # The one service that knows that backends are many.
+        service=dispatch(routes, world.now),
+    )
+    statuses = tuple(
+        (spec.status, spec.model, backends[name].gates.health)
+        for name, spec in config.backends.items()
+        if spec.status
+    )
+    return Pipeline(config, service, routes, backends, keys, statuses, tuple(warnings))
+
+
+def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (ConfigError, RuleError, SecretError, ValueError) as exc:
+        faults.append(f"{where}: {exc}")
+        return None
+
+
+def _learn(routes: dict[str, Route], now: Clock) -> Callable[[Service], Service]:
+    def layer(inner: Service) -> Service:
+        guards = {name: guard((route.forecast,), now)(inner) for name, route in routes.items()}
+
+        async def learned(call: Call) -> Any:
+            return await guards[call.route](call)
+
+        return learned
+
+    return layer
+
+
+def _keys(config: Config, world: World) -> Keys:
+    by_digest: dict[str, Key] = {}
+    for spec in config.keys:
+        given = [w for w in (spec.key_env, spec.key_file, spec.sha256) if w]
+        if len(given) != 1:
+            raise ConfigError(f"{spec.name}: give exactly one of key_env, key_file and sha256")
+        for route in spec.routes or ():
+            if route not in config.routes:
+                raise ConfigError(f"{spec.name}: route {route!r} does not exist")
+        digest = spec.sha256
+        if digest is None:
+            value = secret(spec.key_env, spec.key_file, folder=world.folder, env=world.env)()
+            if not value:
+                raise ConfigError(f"{spec.name}: its secret is empty")
+            digest = sha256(value.encode()).hexdigest()
+        if digest in by_digest:
+            raise ConfigError(f"{spec.name}: same secret as {by_digest[digest].name}")
+        routes = frozenset(spec.routes) if spec.routes is not None else None
+        by_digest[digest] = Key(spec.name, spec.team, frozenset(spec.tags), routes)
+    return Keys(by_digest)
+
+
+def _gates(name: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Gates:
+    concurrency = (spec.price.concurrency if spec.price else None) or spec.limits.in_flight
+    kept = next((b.gates for b in old.backends.values() if b.name == name), None) if old else None
+    if kept is not None:
+        kept.in_flight.limit, kept.meter.concurrency = spec.limits.in_flight, concurrency
+        return kept
+    now = world.now
+    return Gates(
+        Breaker(now, **spec.breaker.model_dump()),
+        Pause(now),
+        Health(now),
+        InFlight(spec.limits.in_flight),
+        Meter(now, concurrency=concurrency),
+        Retries(now),
+    )
+
+
+def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Backend:
+    """The stack of one backend: built once, run once per attempt."""
+    api = apis.load(spec.api)
+    base, key_env = (spec.base or api.base).rstrip("/"), spec.key_env
+    if not base:
+        raise ConfigError(f"base: is missing; {spec.api} has no address of its own")
+    unset = key_env is not None and not world.env.get(key_env)
+    if unset and spec.sandbox and world.sandbox:
+        name, base = f"{name}-sandbox", spec.sandbox.base.rstrip("/")
+        key: Secret = lambda: "sk-sandbox-isocost"  # noqa: E731
+    else:
+        key = secret(key_env, spec.key_file, folder=world.folder, env=world.env)
+    tasks = frozenset[Task](spec.tasks) if spec.tasks else api.tasks
+    if unserved := tasks - api.tasks:
+        raise ConfigError(f"tasks: api {spec.api} cannot do {', '.join(sorted(unserved))}")
+    price = _price(spec)
+    local = spec.local if spec.local is not None else spec.api == "torchserve"
+    gates = _gates(name, spec, world, old)
+    endpoint = Endpoint(name, base, spec.model, api.at(base), key, spec.limits.first_event)
+    service = stack(
+        guard(
+            (
+                # Breaker first: an open one must cost neither a slot nor a reservation.
+                gates.breaker,
+                gates.health,
+                gates.pause,
+                # Slots before money: no reservation for a call that cannot be sent.
+                gates.in_flight,
+            ),
+            world.now,
+        ),
+        # Money last of those that refuse: other replicas see its effect.
+        spend(price, gates.meter, world.now),
+        # Meter innermost: it times the backend, not our own gates.
+        guard((gates.meter,), world.now),
+        service=world.send(endpoint),
+    )
+    own = {"local", "local_only"} if local else {"remote"}
+    return Backend(
+        name=name,
+        api=api.at(base),
+        model=spec.model,
+        tasks=tasks,
+        price=price,
+        local=local,
+        tags=frozenset(spec.tags) | own,
+        context=spec.context,
+        gates=gates,
+        service=service,
+    )
+
+
+def _price(spec: BackendConfig) -> Price:
+    given = spec.price
+    if given is None:
+        found = listed(spec.api, spec.model)
+        if found is None:
+            raise ConfigError(
+                f"price: no list has a price for model {spec.model!r} of {spec.api}; write one, "
+                "such as {input_usd_per_mtok: 0.15, output_usd_per_mtok: 0.6} or {per_hour_usd: 1}"
+            )
+        return found
+    cached = given.cached_usd_per_mtok
+    return Price(
+        input_token=pico(given.input_usd_per_mtok) // 10**6,
+        output_token=pico(given.output_usd_per_mtok) // 10**6,
+        cached_token=pico(given.input_usd_per_mtok if cached is None else cached) // 10**6,
+        call=pico(given.per_call_usd),
+        machine_second=pico(given.per_hour_usd or 0) // 3600,
+        source="configuration",
+    )
+
+
+def _route(
+    name: str, spec: RouteConfig, backends: dict[str, Backend], config: Config, forecast: Forecast
+) -> Route:
+    for wanted in (*spec.backends, *([spec.baseline] if spec.baseline else [])):
+        if wanted not in config.backends:
+            known = ", ".join(config.backends)
+            raise ConfigError(f"backends: {wanted!r} does not exist; known: {known}")
+    # A backend with a fault of its own is reported there.
+    mine = [backends[b] for b in spec.backends if b in backends]
+    for backend in mine:
+        if spec.task not in backend.tasks:
+            can = ", ".join(sorted(backend.tasks))
+            raise ConfigError(f"backends: {backend.name} cannot do {spec.task}, only {can}")
+    models = sorted({b.model for b in mine})
+    if spec.task == "embed" and len(models) > 1 and not spec.mixed_vectors:
+        raise ConfigError(
+            f"backends: {' and '.join(models)} make vectors that cannot be compared; use one "
+            "route per model, or say mixed_vectors: true"
+        )
+    usd_per_second = worth(spec.objective)
+    promise = spec.promise
+    paid = [b for b in mine if not b.price.free]
+    baseline = backends.get(spec.baseline) if spec.baseline else (paid[0] if paid else None)
+    return Route(
+        name=name,
+        task=spec.task,
+        backends=tuple(mine),
+        forecast=forecast,
+        deadline=promise.deadline,
+        output_limit=spec.max_output_tokens,
+        seconds_worth=None if usd_per_second is None else pico(usd_per_second),
+        promise=Promise(
+            _quantile(promise.first_event),
+            _quantile(promise.answer),
+            None if promise.max_cost_usd is None else pico(promise.max_cost_usd),
+        ),
+        rules=_rules(spec, mine, dict(zip(spec.backends, mine, strict=False))),
+        attempts=spec.failure.attempts,
+        baseline=baseline,
+    )
+
+
+def _quantile(spec: QuantileConfig | None) -> tuple[float, float] | None:
+    if spec is None:
+        return None
+    given = {name: value for name, value in spec.model_dump().items() if value is not None}
+    if len(given) != 1:
+        raise ConfigError("promise: give exactly one quantile, such as {p95: 1s}")
+    name, seconds = next(iter(given.items()))
+    return int(name[1:]) / 100, seconds
+
+
+def _rules(
+    spec: RouteConfig, mine: list[Backend], named: dict[str, Backend]
+) -> Callable[[Call], tuple[Effect, ...]]:
+    compiled = []
+    for index, rule in enumerate(spec.rules):
+
+        def resolve(wanted: list[str], at: int = index) -> frozenset[str]:
+            out: set[str] = set()
+            for word in wanted:
+                by_tag = {b.name for b in mine if word in b.tags}
+                if word not in named and not by_tag and word not in {"local_only", "local"}:
+                    raise ConfigError(
+                        f"rules.{at}: {word!r} is no backend of this route and no tag of one"
+                    )
+                out |= by_tag | ({named[word].name} if word in named else set())
+            return frozenset(out)
+
+        effect = Effect(
+            rule.when,
+            resolve(rule.prefer),
+            resolve(rule.exclude),
+            resolve(rule.require) if rule.require is not None else None,
+        )
+        if not (rule.prefer or rule.exclude or rule.require):
+            raise ConfigError(f"rules.{index}: says nothing; give prefer, exclude or require")
+        binding = bool(rule.exclude or rule.require)
+        try:
+            compiled.append((compile_rule(rule.when, on_failure=binding), effect))
+        except RuleError as exc:
+            raise ConfigError(f"rules.{index}.when: {exc}") from None
+
+    if not compiled:
+        return lambda call: ()
+
+    def effects(call: Call) -> tuple[Effect, ...]:
+        known = facts(call)
+        return tuple([effect for holds, effect in compiled if holds(known)])
+
+    return effects

@@ -1,0 +1,148 @@
+"""One running process: the pipeline that serves now, and what keeps it up to date.
+
+reload     when the file changes or on SIGHUP: a new pipeline is built, then one reference is
+           swapped; calls under way finish on the old one; a bad file changes nothing
+statuses   each backend's status page is read every second and told to its health gate
+gauges     refreshed each second, for the metrics of several processes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pyreqwest.exceptions import PyreqwestError
+
+from router.config import ConfigError, read
+from router.core.api import Endpoint
+from router.core.ending import Ending
+from router.core.gate import Clock
+from router.core.service import Service
+from router.decisions import Decision, Decisions
+from router.journal import Journal
+from router.pipeline import Pipeline, World, build
+from router.telemetry import Telemetry
+from router.transport import client, fetch_json, http
+
+log = logging.getLogger("isocost")
+POLL = 1.0
+"""Seconds between two looks at status pages and at the file."""
+
+
+class Runtime:
+    """Holds the pipeline. `start` opens the pool of connections, `stop` closes it."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sandbox: bool = False,
+        env: Mapping[str, str] | None = None,
+        journal: Path | None = None,
+        now: Clock = time.monotonic,
+    ) -> None:
+        self.path, self.sandbox = path, sandbox
+        self.now = now
+        self.env = os.environ if env is None else env
+        self.telemetry = Telemetry()
+        self.pool = client()
+        self.pipeline = build(read(path), self._world())
+        server = self.pipeline.config.server
+        self.decisions = Decisions(server.decisions)
+        self.journal = Journal(journal) if journal else None
+        self.body_limit = int(server.body_limit_mb * 1024 * 1024)
+        self._stamp = self._mtime()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _world(self) -> World:
+        return World(
+            folder=self.path.parent,
+            env=self.env,
+            now=self.now,
+            send=self._send,
+            record=self._record,
+            sandbox=self.sandbox,
+        )
+
+    def _send(self, endpoint: Endpoint) -> Service:
+        return http(endpoint, pool=self.pool, now=self.now)
+
+    def _record(self, ending: Ending) -> None:
+        route = self.pipeline.routes.get(ending.call.route)
+        self.telemetry.record(ending, route)
+        decision = self.decisions.keep(ending, route)
+        if self.journal is not None:
+            self.journal.write(decision.json())
+
+    def decision(self, call_id: str) -> dict[str, Any] | None:
+        """The record of a call, whichever worker served it; None when it is too old."""
+        found: Decision | None = self.decisions.find(call_id)
+        if found is not None:
+            return found.json()
+        return self.journal.find(call_id) if self.journal else None
+
+    async def start(self) -> None:
+        for warning in self.pipeline.warnings:
+            log.warning(warning)
+        for repeat in (self._look, self._watch):
+            self._tasks.append(asyncio.create_task(_every(POLL, repeat)))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pool.close()
+        if self.journal is not None:
+            self.journal.close()
+
+    def reload(self) -> str:
+        """Read the file again; "" when it serves now, else why the old one goes on."""
+        try:
+            fresh = build(read(self.path), self._world(), self.pipeline)
+        except ConfigError as exc:
+            self.telemetry.reloaded("refused")
+            log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
+            return str(exc)
+        self.pipeline = fresh
+        self.telemetry.reloaded("loaded")
+        log.info("configuration loaded: %s", self.path)
+        return ""
+
+    def _mtime(self) -> int:
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    async def _watch(self) -> None:
+        stamp = self._mtime()
+        if stamp not in {self._stamp, 0}:
+            self._stamp = stamp
+            self.reload()
+
+    async def _look(self) -> None:
+        pipeline: Pipeline = self.pipeline
+        pages = {url for url, _, _ in pipeline.statuses}
+        ask = partial(fetch_json, self.pool, seconds=2 * POLL)
+        found = dict(zip(pages, await asyncio.gather(*map(ask, pages)), strict=True))
+        for url, model, health in pipeline.statuses:
+            page = found[url]
+            state = page.get("models", {}).get(model, {}) if page else {}
+            up = bool(page and page.get("up") and state.get("ready"))
+            health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
+        self.telemetry.refresh(pipeline.backends)
+
+
+async def _every(seconds: float, step: Any) -> None:
+    while True:
+        with suppress(PyreqwestError, TimeoutError, msgspec.DecodeError, OSError):
+            await step()
+        await asyncio.sleep(seconds)

@@ -1,0 +1,50 @@
+"""Secrets come from the environment or from files, and are only ever handed to the wire."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Secret = Callable[[], str]
+"""Reads a secret now; "" when there is none yet."""
+
+
+class SecretError(ValueError):
+    """A secret cannot be had. The message names where it was looked for, never its value."""
+
+
+def secret(
+    key_env: str | None, key_file: str | None, *, folder: Path, env: Mapping[str, str]
+) -> Secret:
+    """A reader of the secret in environment variable *key_env* or in *key_file*.
+
+    A file may change and may come later (TorchServe makes a new key at each start): it is read
+    again when its modification time changes. Raises SecretError.
+    """
+    if key_env and key_file:
+        raise SecretError("give key_env or key_file, not both")
+    if key_env:
+        value = env.get(key_env, "").strip()
+        if not value:
+            raise SecretError(f"key_env: environment variable {key_env} is not set")
+        return lambda: value
+    if key_file:
+        return _file(folder / key_file)
+    return lambda: ""
+
+
+def _file(path: Path) -> Secret:
+    seen, value = -1, ""
+
+    def read() -> str:
+        nonlocal seen, value
+        try:
+            stamp = os.stat(path).st_mtime_ns  # noqa: PTH116 - on the hot path: half the cost
+            if stamp != seen:
+                value, seen = path.read_text().strip(), stamp
+        except OSError:
+            seen, value = -1, ""
+        return value
+
+    return read
