@@ -1,0 +1,1 @@
+"""The catalog of models: fetched with checksums, converted once, packed into archives."""

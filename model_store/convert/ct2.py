@@ -1,0 +1,56 @@
+"""Hugging Face folders as CTranslate2 models, weights rounded to int8 where asked for."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from model_store.convert.weights import frozen_objects, quiet_transformers
+from model_store.errors import ConversionError
+
+
+def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: str) -> None:
+    """`model.bin`, `config.json` and the vocabulary, in `into/ct2`.
+
+    Guarantee: the same files give the same bytes.
+    Raises: ConversionError where CTranslate2 has no converter for the architecture, or where it has one
+    that would silently leave the classification head out.
+    """
+    _check_head(files, name)
+    with tempfile.TemporaryDirectory(dir=into, prefix=".hf-") as temporary:
+        for inside, file in files.items():
+            link = Path(temporary) / inside
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(file.resolve(), link)
+        try:
+            _convert(temporary, into / "ct2", quantization)
+        except (ImportError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0].split(" (supported")[0]
+            raise ConversionError(
+                f"CTranslate2 cannot run {name}: {reason}. Pack it with --engine torch."
+            ) from error
+
+
+def _convert(folder: str, into: Path, quantization: str) -> None:
+    with quiet_transformers():
+        import torch
+        from ctranslate2.converters import TransformersConverter
+
+        # A pooler that is missing in the file gets random weights; they must be the same each time.
+        torch.manual_seed(0)
+        with frozen_objects():
+            converter = TransformersConverter(folder)
+            rounding = None if quantization == "none" else quantization
+            converter.convert(str(into), quantization=rounding)
+
+
+def _check_head(files: dict[str, Path], name: str) -> None:
+    if "config.json" not in files:
+        raise ConversionError(f"{name} has no config.json, so its architecture is unknown.")
+    config = json.loads(files["config.json"].read_bytes())
+    heads = [a for a in config.get("architectures") or [] if a.endswith("Classification")]
+    if heads:
+        raise ConversionError(
+            f"CTranslate2 would leave out the classification head of {name} ({heads[0]}). "
+            "Pack it with --engine torch."
+        )

@@ -1,0 +1,115 @@
+"""Weights as safetensors: GGUF and pickled ones are rewritten by Transformers, in float32.
+
+Loading a GGUF takes a minute where safetensors take a second, and a pickle can run code; so this is
+done once, when packing, and the worker reads safetensors only.
+"""
+
+import gc
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from model_store.errors import ConversionError
+
+TENSORS = (".safetensors",)
+OTHER_WEIGHTS = (".gguf", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".tflite", ".pkl")
+PROSE = (".md", ".gitattributes", ".png", ".jpg", ".svg", ".pdf", ".py")
+
+
+def is_tensor_file(name: str) -> bool:
+    """Weights, or the index of weights in several files."""
+    return name.endswith((*TENSORS, ".safetensors.index.json"))
+
+
+def is_side_file(name: str) -> bool:
+    """What stands beside the weights: configuration, tokenizer, chat template, label names."""
+    return not is_tensor_file(name) and not name.lower().endswith((*OTHER_WEIGHTS, *PROSE))
+
+
+def needs_rewriting(names: list[str]) -> bool:
+    """Whether the weights are there, but not as safetensors."""
+    return not any(map(is_tensor_file, names)) and _weights(names) is not None
+
+
+def _weights(names: list[str]) -> str | None:
+    gguf = [name for name in names if name.endswith(".gguf")]
+    if len(gguf) > 1:
+        raise ConversionError(f"There are several GGUF files ({', '.join(gguf)}); list one under source.files.")
+    return next(iter(gguf), "pytorch_model.bin" if "pytorch_model.bin" in names else None)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[Any]:
+    """The library, without its advice and bars, and without its looking anything up on the hub."""
+    offline = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        if offline is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = offline
+
+
+def to_safetensors(files: dict[str, Path], into: Path) -> None:
+    """A Hugging Face folder with float32 safetensors. Raises: ConversionError."""
+    weights = _weights(list(files))
+    if weights is None:
+        raise ConversionError("There are no weights to convert (.gguf or pytorch_model.bin).")
+    try:
+        with quiet_transformers() as transformers:
+            if weights.endswith(".gguf"):
+                _from_gguf(transformers, files[weights], into)
+            else:
+                _from_pickle(transformers, files[weights].parent, into)
+    except (ImportError, ValueError, OSError, RuntimeError, KeyError, AttributeError) as error:
+        raise ConversionError(f"Transformers cannot convert {weights}: {error}") from error
+    for name, file in files.items():
+        # What the source brought wins over what Transformers derived, but for the configuration.
+        if is_side_file(name) and name != "config.json":
+            (into / PurePosixPath(name)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, into / name)
+
+
+def _from_gguf(transformers: Any, file: Path, into: Path) -> None:
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    # The tokenizer writes this down in its configuration, so it must not depend on the environment.
+    where |= {"local_files_only": True}
+    # Reading the header takes seconds each time: the configuration is handed on, and the tokenizer's
+    # own class is named, because AutoTokenizer would read the header once more to find it.
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(**where)
+    config = transformers.AutoConfig.from_pretrained(**where)
+    model = transformers.AutoModelForCausalLM.from_pretrained(**where, config=config, dtype="float32")
+    # Transformers saves no model that came from GGUF; the weights are plain float32 by now.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(into)
+    tokenizer.save_pretrained(into)
+
+
+def _from_pickle(transformers: Any, folder: Path, into: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(folder)
+    kind = getattr(transformers, (config.architectures or ["AutoModel"])[0])
+    kind.from_pretrained(folder, dtype="float32").save_pretrained(into)
+
+
+@contextmanager
+def frozen_objects() -> Iterator[None]:
+    """The garbage collector leaves alone what is alive now (a converter that collects after each
+    layer walks millions of tokenizer entries each time: 30 s instead of 4 s for a model of 30 layers).
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,30 @@
+"""Models of the Hugging Face hub, by its own client (which keeps its own cache and honours HF_* settings)."""
+
+import shutil
+from pathlib import Path
+
+from model_store.errors import SourceError
+from model_store.sources import Hub
+
+
+def from_hub(source: Hub, into: Path) -> None:
+    """The named files of one commit. Raises: SourceError."""
+    from huggingface_hub import snapshot_download
+
+    take = source.take if source.files == "unpinned" else sorted(source.files)
+    revision = None if source.revision == "unpinned" else source.revision
+    try:
+        found = Path(snapshot_download(source.id, revision=revision, allow_patterns=take))
+    except Exception as error:
+        # The client raises its own, its HTTP library's and the operating system's errors.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError(
+            f"Cannot get {source.id} from the model hub: {reason[0]} Check the connection (and HF_TOKEN, "
+            "where the model asks for it), then run the command again."
+        ) from error
+    for file in sorted(f for f in found.rglob("*") if f.is_file()):
+        target = into / file.relative_to(found)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    # The commit that an unpinned revision meant today; a name that no packed file has.
+    (into / ".revision").write_text(found.name, encoding="utf-8")

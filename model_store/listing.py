@@ -1,0 +1,82 @@
+"""The catalog and the state of its archives, as rows for programs and as a table for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from model_store.checksums import digest
+from model_store.entry import Engine, Entry
+from model_store.errors import StoreError
+from model_store.pack import Places, is_packed
+from model_store.stamp import stamp
+
+
+def rows(entries: Sequence[Entry], places: Places) -> list[dict[str, Any]]:
+    """One row for each model and engine it can be packed for."""
+    return [_row(entry, engine, places) for entry in entries for engine in _engines(entry)]
+
+
+def _engines(entry: Entry) -> list[Engine]:
+    return [entry.engine, *(engine for engine in entry.engines if engine != entry.engine)]
+
+
+def _row(entry: Entry, engine: Engine, places: Places) -> dict[str, Any]:
+    name = entry.archive_name(engine)
+    file = places.archive(name)
+    settings = entry.engines[engine]
+    there = file.is_file()
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "tasks": list(entry.tasks),
+        "engine": engine,
+        "quantization": settings.quantization,
+        "dtype": settings.dtype,
+        "licence": entry.licence,
+        "languages": list(entry.languages),
+        "context": entry.context,
+        "default": entry.default and engine == entry.engine,
+        "source": str(entry.source),
+        "pinned": entry.pinned,
+        "archive_megabytes": settings.archive_megabytes,
+        "memory_megabytes": settings.memory_megabytes,
+        "measured": settings.measured.model_dump(mode="json") if settings.measured else None,
+        "state": _state(entry, engine, places),
+        "archive": str(file) if there else None,
+        "bytes": file.stat().st_size if there else None,
+        "sha256": digest(file) if there else None,
+    }
+
+
+def _state(entry: Entry, engine: Engine, places: Places) -> str:
+    """`packed`, `outdated` (its inputs changed since), `no`, or `unknown` (an input cannot be read)."""
+    file = places.archive(entry.archive_name(engine))
+    if not file.is_file():
+        return "no"
+    try:
+        wanted = stamp(entry, engine, places.catalog, places.serving)
+    except (StoreError, OSError):
+        return "unknown"
+    return "packed" if is_packed(file, wanted) else "outdated"
+
+
+def table(found: Sequence[dict[str, Any]]) -> None:
+    """Print the rows for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "tasks", "engine", "licence", "size", "packed", "sha256"):
+        shown.add_column(title, justify="right" if title == "size" else "left", no_wrap=title == "name")
+    for row in found:
+        size = row["bytes"] / 1e6 if row["bytes"] else row["archive_megabytes"]
+        rounding = "" if row["quantization"] == "none" else f" {row['quantization']}"
+        shown.add_row(
+            row["name"],
+            ", ".join(row["tasks"]),
+            row["engine"] + rounding,
+            row["licence"],
+            f"{size:.0f} MB" if size else "?",
+            {"packed": "yes", "no": "no" if row["pinned"] else "no (source unpinned)"}.get(row["state"], row["state"]),
+            (row["sha256"] or "")[:12],
+        )
+    Console().print(shown)

@@ -1,0 +1,58 @@
+"""What a person sees while a download or conversion takes its time; silent where nobody watches."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except OSError:
+            continue  # it was renamed between the listing and the look
+    return total
+
+
+@contextmanager
+def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[None]:
+    """A bar that follows the size of what another program writes into `folder`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        total = megabytes * 1_000_000 if megabytes else None
+        task = progress.add_task(title, total=total)
+        with _repeated(lambda: progress.update(task, completed=_bytes_under(folder))):
+            yield
+
+
+@contextmanager
+def spinner(title: str) -> Iterator[None]:
+    """A turning sign and the seconds gone, for work of unknown length."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(title, total=None)
+        yield
+
+
+@contextmanager
+def _repeated(look: Callable[[], None]) -> Iterator[None]:
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(SECONDS_BETWEEN_LOOKS):
+            look()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
