@@ -70,7 +70,12 @@ class Telemetry:
         self._seconds = histogram("call_seconds", "Arrival to last byte.", SECONDS, "route")
         self._attempt = histogram("attempt_seconds", "Backend time.", SECONDS, "backend")
         self._first = histogram("first_event_seconds", "To first event.", SECONDS, "backend")
-        self._overhead = histogram("overhead_seconds", "The router's own time.", OVERHEAD)[()]
+        self._overhead = Histogram(
+            "isocost_overhead_seconds",
+            "The router's own time per whole answer.",
+            buckets=OVERHEAD,
+            registry=registry,
+        )
         self._cost_error = histogram(
             "cost_error_ratio", "Real over predicted cost.", RATIO, "backend"
         )

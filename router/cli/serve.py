@@ -51,7 +51,8 @@ class OnSocket(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._listener.fileno())
+        # As granian's own multi-process server hands its socket to workers; it has no public way.
+        self._shd: Any = SocketHolder(self._listener.fileno(), False, 1024)  # type: ignore[call-arg]
 
 
 def arguments(words: list[str]) -> Namespace:
@@ -81,8 +82,6 @@ def main(words: list[str]) -> int:
     except (ConfigError, OSError) as exc:
         print(f"isocost serve: {exc}", file=sys.stderr)
         return 2
-    host, port = listener.getsockname()[:2]
-    print(f"isocost router: http://{host}:{port}", flush=True)
     workers = options.workers or config.server.workers
     return _work(listener, options) if workers == 1 else _share(listener, workers, words)
 
@@ -130,6 +129,8 @@ async def _serve(runtime: Runtime, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     loop.add_signal_handler(signal.SIGHUP, runtime.reload)
+    host, port = listener.getsockname()[:2]
+    print(f"isocost router: http://{host}:{port}", flush=True)
     await server.serve()
 
 

@@ -126,7 +126,7 @@ def _stops(body: ChatBody | CompleteBody) -> tuple[str, ...]:
 def _message(turn: ChatTurn) -> tuple[Message, int]:
     """The hub's message, and how many images it holds."""
     content = turn.content
-    plain = turn.tool_calls is None and turn.role != "tool"
+    plain = bytes(turn.tool_calls) in {b"", b"null"} and turn.role != "tool"
     if isinstance(content, str):
         return Message(role=turn.role, text=content, plain=plain), 0
     parts = content or []

@@ -37,6 +37,7 @@ _chunk = msgspec.json.Decoder(Chunk)
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _error = msgspec.json.Decoder(ErrorBody)
 _encode = msgspec.json.Encoder().encode
+NO_USAGE = b',"usage":null'
 _WANT_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -147,7 +148,7 @@ class OpenAIReader:
         try:
             answer = _answer.decode(body)
             payload = answer.data if self._task == "embed" else answer.choices
-            if payload is None:
+            if bytes(payload) in {b"", b"null"}:
                 raise Malformed("the answer holds no choices and no data")
             self.model = answer.model
             self.usage = answer.usage.usage() if answer.usage else None
@@ -164,8 +165,8 @@ class OpenAIReader:
                 self._done = True
                 if self._raw:
                     events.append(b"data: [DONE]\n\n")
-            elif self._raw and b'"usage"' not in data and b'"error"' not in data:
-                events.append(b"data: %b\n\n" % data)
+            elif self._raw and b'"error"' not in data and self._plain(data):
+                events.append(b"data: %b\n\n" % data.replace(NO_USAGE, b""))
             else:
                 events += self._read(data)
         if self._raw and len(events) > 1:
@@ -175,10 +176,14 @@ class OpenAIReader:
     def end(self) -> bool:
         return self._done
 
+    def _plain(self, data: bytes) -> bool:
+        """Nothing in it needs decoding: no usage, or the empty one that nobody asked to see."""
+        return b'"usage"' not in data or (not self._wanted and NO_USAGE in data)
+
     def _read(self, data: bytes) -> list[bytes | Event]:
         try:
             chunk = _chunk.decode(data)
-            if chunk.error is not None:
+            if bytes(chunk.error) not in {b"", b"null"}:
                 raise Malformed(f"error in the stream: {failure(data).message}")
             self.model = chunk.model or self.model
             if chunk.usage is not None:

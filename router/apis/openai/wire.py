@@ -9,16 +9,19 @@ import msgspec
 from router.core.call import Usage
 
 
+ABSENT = msgspec.Raw(b"")
+
+
 class Part(msgspec.Struct):
     type: str
     text: str = ""
-    image_url: msgspec.Raw | None = None
+    image_url: msgspec.Raw = ABSENT
 
 
 class ChatTurn(msgspec.Struct):
     role: str
     content: str | list[Part] | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = ABSENT
 
 
 class StreamOptions(msgspec.Struct):
@@ -74,8 +77,8 @@ class Billed(msgspec.Struct):
 class Answer(msgspec.Struct):
     """A whole answer: what it must have, and who was asked to pay for how much."""
 
-    choices: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
+    choices: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
     usage: Billed | None = None
     model: str = ""
 
@@ -101,7 +104,7 @@ class Chunk(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: Billed | None = None
     model: str = ""
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = ABSENT
 
 
 class ErrorDetail(msgspec.Struct):
