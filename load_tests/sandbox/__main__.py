@@ -19,7 +19,7 @@ from load_tests.sandbox.server import Front, serve
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.sandbox", description=__doc__)
-    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--port", type=int, default=8090, help="0: any free one, see the output")
     parser.add_argument("--profile", choices=("instant", "realistic"), default="instant")
     parser.add_argument("--seed", type=int, default=1, help="of latency and of chance in faults")
     parser.add_argument("--state", type=Path, help="folder for sandbox.json (pid and URL)")
@@ -41,8 +41,7 @@ async def main(args: argparse.Namespace) -> None:
         refuse=front.refuse,
         numbers=count(1),
     )
-    ready = f"sandbox ready on http://127.0.0.1:{args.port} (profile {args.profile})"
-    await serve(front, app, state=args.state, port=args.port, ready=ready)
+    await serve(front, app, state=args.state, profile=args.profile)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The sandbox as an ASGI application: vendors' calls, and its own control paths under /sandbox.
+"""The sandbox as an application: vendors' calls, and its own control paths under /sandbox.
 
 The way of a call: read, vendor.answer (pure), fault of the moment, bill, play, bill again.
 """
@@ -13,11 +13,12 @@ from msgspec import Struct
 from load_tests.sandbox.bill import Bill, Line
 from load_tests.sandbox.control import Control
 from load_tests.sandbox.faults import Faults, Rule, from_header
+from load_tests.sandbox.http1 import Connection, Incoming
 from load_tests.sandbox.journal import Entry, Journal
 from load_tests.sandbox.latency import Pace
 from load_tests.sandbox.play import NO_FAULT, Player
-from load_tests.sandbox.vendor import Answer, Refusal, Request, Vendor
-from load_tests.sandbox.wire import Gone, Receive, Scope, Send, Wire
+from load_tests.sandbox.vendor import Answer, Headers, Refusal, Request, Vendor
+from load_tests.sandbox.wire import Wire
 
 JSON = (b"content-type", b"application/json")
 UNKNOWN_PATH = (
@@ -36,35 +37,24 @@ class Sandbox(Struct):
     refuse: Callable[[float], None]
     numbers: count  # type: ignore[type-arg]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, incoming: Incoming, connection: Connection) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            return
-        wire = Wire(scope, receive, send)
-        try:
-            await self._serve(wire, scope)
-        except Gone:
-            return
-        finally:
-            wire.done()
-
-    async def _serve(self, wire: Wire, scope: Scope) -> None:
-        path: str = scope["path"]
-        body = await wire.read()
+        wire = Wire(connection)
+        method, path, body = incoming.method, incoming.path, incoming.body
         if path.startswith("/sandbox"):
             control = Control(self.bill, self.faults, self.journal, self.refuse)
-            status, body = control.answer(scope["method"], path, body)
-            await _send(wire, status, [JSON], body)
+            status, body = control.answer(method, path, body)
+            _send(wire, status, [JSON], body)
             return
-        headers = dict(scope["headers"])
-        request = Request(scope["method"], path, headers, body, time.time(), next(self.numbers))
+        number = next(self.numbers)
+        request = Request(method, path, incoming.headers, body, time.time(), number)
         entry = self.journal.add(Entry(request, started=time.monotonic()))
         for vendor in self.vendors:
             if vendor.serves(request):
                 await self._call(wire, vendor, request, entry)
                 return
         entry.status = 404
-        await _send(wire, 404, [JSON], UNKNOWN_PATH)
+        _send(wire, 404, [JSON], UNKNOWN_PATH)
 
     async def _call(self, wire: Wire, vendor: Vendor, request: Request, entry: Entry) -> None:
         try:
@@ -76,12 +66,12 @@ class Sandbox(Struct):
         except Refusal as refusal:
             headers, body = vendor.error(refusal, request)
             entry.status = refusal.status
-            await _send(wire, refusal.status, headers, body)
+            _send(wire, refusal.status, headers, body)
             entry.finished = True
             return
         if fault.fault == "refuse":
             self.refuse(fault.seconds or 1.0)
-            await wire.sever(reset=True)
+            wire.sever(reset=True)
             return
         await self._play(Player(wire, answer, self.pace, entry, fault), request)
 
@@ -129,6 +119,6 @@ class Sandbox(Struct):
             player.entry.finished = complete
 
 
-async def _send(wire: Wire, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    await wire.start(status, [*headers, (b"content-length", str(len(body)).encode())])
-    await wire.write(body)
+def _send(wire: Wire, status: int, headers: Headers, body: bytes) -> None:
+    wire.start(status, headers, len(body))
+    wire.write(body)

@@ -22,6 +22,10 @@ class Pace(Protocol):
         """Before each further token."""
         ...
 
+    def gaps(self, tokens: int) -> float:
+        """Before that many further tokens, together."""
+        ...
+
 
 class Instant:
     """No waiting at all."""
@@ -30,6 +34,9 @@ class Instant:
         return 0.0
 
     def gap(self) -> float:
+        return 0.0
+
+    def gaps(self, tokens: int) -> float:
         return 0.0
 
 
@@ -48,6 +55,9 @@ class Realistic:
 
     def gap(self) -> float:
         return self._random.lognormvariate(math.log(0.008), 0.4)
+
+    def gaps(self, tokens: int) -> float:
+        return sum(self.gap() for _ in range(tokens))
 
 
 def pace(profile: str, seed: int) -> Pace:

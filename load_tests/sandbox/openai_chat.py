@@ -62,7 +62,7 @@ class Chat:
         most = min(wanted or model.max_output, model.window - tokens_in)
         said = [self._say(asked, at, most) for at in range(asked.n or 1)]
         out = sum(len(choice.parts) for choice in said)
-        cached = min(self._prefixes.cached(key + model.name, text), tokens_in)
+        cached = min(self._prefixes.cached(key + model.name, text, tokens_in), tokens_in)
         usage = _usage(tokens_in, cached, out)
         head = f"chatcmpl-{request.number:029d}", int(request.seconds), model.answers_as
         body, events = b"", None

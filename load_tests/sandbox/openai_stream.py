@@ -13,7 +13,7 @@ from load_tests.sandbox.openai_forms import ChatRequest
 from load_tests.sandbox.vendor import Event
 
 ENCODE = msgspec.json.Encoder().encode
-PADDING = "aZ3kQ9xLw2mB7d"
+PADDED = [b',"obfuscation":"%b"}\n\n' % b"aZ3kQ9xLw2mB7d"[:length] for length in range(15)]
 DONE = Event(b"data: [DONE]\n\n", 0)
 Choice = tuple[list[str], str, tuple[str, str] | None]
 
@@ -57,7 +57,7 @@ def chunks(
 
 
 def _ending(padded: bool, length: int) -> bytes:  # noqa: FBT001
-    return b',"obfuscation":"%b"}\n\n' % PADDING[:length].encode() if padded else b"}\n\n"
+    return PADDED[length] if padded else b"}\n\n"
 
 
 def _call(identity: str, tool: tuple[str, str]) -> bytes:

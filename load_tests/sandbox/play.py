@@ -15,6 +15,7 @@ from load_tests.sandbox.vendor import Answer
 from load_tests.sandbox.wire import Gone, Wire
 
 End = Literal["whole", "left", "broken"]
+TOGETHER = 8  # events without a wait that may leave in one system call
 NO_FAULT = Rule(fault="slow", seconds=0.0)
 
 
@@ -41,10 +42,10 @@ class Player(Struct):
         if fault.fault == "hang":
             return await self._silence()
         if fault.fault == "reset" and not fault.after_events:
-            return await self._sever(reset=True)
+            return self._sever(reset=True)
         wait = self.pace.first(self.answer.endpoint) + self._slow()
         if self.answer.events is None:
-            wait += sum(self.pace.gap() for _ in range(self.answer.tokens_out))
+            wait += self.pace.gaps(self.answer.tokens_out)
         if wait:
             await self.wire.pause(wait)
         self.entry.status = 200
@@ -55,34 +56,34 @@ class Player(Struct):
         self.output = self.answer.tokens_out
         if kind == "truncate_json":
             body = body[: len(body) // 2]
-        length = (b"content-length", str(len(body)).encode())
-        await self.wire.start(200, [*self.answer.headers, length])
+        self.wire.start(200, self.answer.headers, len(body))
         if kind == "hang_after_headers":
-            await self.wire.write(b"", more=True)
+            self.wire.write(b"")
             return await self._silence()
         if kind in ("cut", "reset"):
-            await self.wire.write(body[: len(body) // 2], more=True)
-            return await self._sever(reset=kind == "reset")
-        await self.wire.write(body)
+            self.wire.write(body[: len(body) // 2])
+            return self._sever(reset=kind == "reset")
+        self.wire.write(body)
         return "broken" if kind == "truncate_json" else "whole"
 
     async def _stream(self) -> End:
         events = self.answer.events or ()
         stop = self._stop()
         slow = self._slow()
-        await self.wire.start(200, self.answer.headers)
+        self.wire.start(200, self.answer.headers)
         for at, event in enumerate(events):
             if at == stop:
                 return await self._break(event.data)
             wait = slow + (self.pace.gap() if at else 0.0)
             if wait:
                 await self.wire.pause(wait)
-            await self.wire.write(event.data, more=True)
+            self.wire.write(event.data)
             self._sent(event.output)
-            await self.wire.look()
+            if wait or at % TOGETHER == 0:
+                await self.wire.look()
         if stop is not None:
             return await self._break(b"data: [DONE]\n\n")
-        await self.wire.write(b"")
+        self.wire.end()
         return "whole"
 
     def _sent(self, output: int) -> None:
@@ -103,19 +104,20 @@ class Player(Struct):
 
     async def _break(self, data: bytes) -> End:
         if self.fault.fault == "hang_after_headers":
-            await self.wire.write(b"", more=True)
+            self.wire.write(b"")
             return await self._silence()
         if self.fault.fault == "truncate_json":
-            await self.wire.write(data[: len(data) // 2])
+            self.wire.write(data[: len(data) // 2])
+            self.wire.end()
             return "broken"
         if not self.entry.events:
-            await self.wire.write(b"", more=True)
-        return await self._sever(reset=self.fault.fault == "reset")
+            self.wire.write(b"")
+        return self._sever(reset=self.fault.fault == "reset")
 
     async def _silence(self) -> End:
         await self.wire.pause(self.fault.seconds)
-        return await self._sever(reset=False)
+        return self._sever(reset=False)
 
-    async def _sever(self, *, reset: bool) -> End:
-        await self.wire.sever(reset=reset)
+    def _sever(self, *, reset: bool) -> End:
+        self.wire.sever(reset=reset)
         return "broken"

