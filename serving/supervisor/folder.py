@@ -68,7 +68,7 @@ class Folder:
         replace(self.log4j, files("serving").joinpath("log4j2.xml").read_text("utf-8"))
 
     def keys(self) -> dict[str, str]:
-        """TorchServe's keys by kind (`management`, `inference`); empty until it has written them."""
+        """TorchServe's keys, `management` and `inference`; empty until it has written them."""
         try:
             said = json.loads((self.work / "key_file.json").read_text("utf-8"))
             return {kind: str(said[kind]["key"]) for kind in ("management", "inference")}

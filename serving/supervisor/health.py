@@ -62,7 +62,7 @@ class Health:
             self.canary_seconds = seconds
 
     def report(self) -> dict[str, object]:
-        """This model's part of /status."""
+        """The model's part of /status."""
         said = self.described or Described(0, 0, 0)
         return {
             "ready": self.ready,

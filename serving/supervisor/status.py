@@ -14,8 +14,7 @@ class StatusServer:
         self, port: int, report: Callable[[], Mapping[str, object]], ready: Callable[[], bool]
     ) -> None:
         """Raises: OSError where the port is taken."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(report, ready))
-        self._server.daemon_threads = True
+        self._server = Quiet(("127.0.0.1", port), _handler(report, ready))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -31,6 +30,15 @@ class StatusServer:
         """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class Quiet(ThreadingHTTPServer):
+    """A caller that hangs up is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
 
 
 def _handler(

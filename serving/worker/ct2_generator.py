@@ -4,10 +4,10 @@ CTranslate2 keeps the cache of a batch inside one call, so a request cannot join
 Requests that wait together therefore start together as one wave, and a few waves run beside each
 other: a newcomer starts at once, and under load the waiting ones gather into larger waves.
 
-One wave shares temperature and top_p. It also shares prompt length, nearly: tokens past the shortest
-prompt are fed one step at a time, so a wave of very unlike lengths would keep the longest waiting.
-The sampler's random state belongs to a thread and is seeded once, when the thread first samples; so a
-seeded request runs alone in a replica of its own, which makes it repeatable for the price of a load.
+One wave shares temperature and top_p, and nearly the prompt length: tokens past the shortest prompt
+are fed one step at a time, so a wave of very unlike lengths would keep its longest prompt waiting.
+The sampler's random state belongs to a thread and is seeded once, when the thread first samples. So
+a seeded request runs alone in a replica of its own: repeatable, for the price of a load.
 Source: CTranslate2 4.8, generate_batch and random.cc.
 """
 

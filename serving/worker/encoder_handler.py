@@ -150,5 +150,6 @@ class EncoderHandler:
 
     def _embed_label(self, label: str) -> Any:
         """Labels come again and again, so their vectors are kept."""
-        rows = self._tokenize([self.settings.hypothesis.format(label)])
-        return normalise(self.engine.encode(rows))[0]
+        rows = self._tokenize([text.format(label) for text in self.settings.hypotheses])
+        found = encode_all(self.engine, rows, self.settings.max_batch)
+        return normalise(normalise(found).mean(axis=0))

@@ -1,6 +1,6 @@
 """The seam between handlers and engines: what a generator and an encoder are.
 
-A Run is one request's generation. Engine threads `put` tokens and `end` it; the handler `take`s them.
+A Run is one request's generation. Engine threads `put` tokens and `end` it, the handler `take`s.
 All runs of a worker share one condition, so that the handler can wait for news of any of them.
 A run whose caller left is `cancel`led; engines look at `wanted` before each token. When the handler
 is not called at all any more (every caller left at once), the lease runs out and says the same.

@@ -84,12 +84,18 @@ class Starts(Protocol):
 
 
 class Desk:
-    """The answers under way, by TorchServe's request id."""
+    """The answers under way, by TorchServe's request id.
+
+    TorchServe writes the head of a response with the first part that is not the last; a first part
+    that is also the last one leaves the caller without a head. So whatever is over in its first
+    call is sent as a part, and closed by an empty one in the next call.
+    """
 
     def __init__(self, engine: Starts, watch: Watch, piece_seconds: float) -> None:
         """`piece_seconds` is the longest wait for news in one call."""
         self._engine, self._watch, self._pause = engine, watch, piece_seconds
         self._live: dict[str, Answer] = {}
+        self._closing: set[str] = set()
 
     def serve(
         self, ids: Sequence[str], open_answer: Callable[[int], Answer | str]
@@ -100,32 +106,53 @@ class Desk:
         of a refusal.
         """
         self._watch.renew()
-        for gone in set(self._live) - set(ids):
+        self._forget(set(ids))
+        fresh = {
+            key: i
+            for i, key in enumerate(ids)
+            if key not in self._live and key not in self._closing
+        }
+        refusals = self._open(fresh, open_answer)
+        if not refusals and not self._closing:
+            self._wait()
+        self._watch.renew()
+        return [self._part(key, refusals.get(key), first=key in fresh) for key in ids]
+
+    def _forget(self, present: set[str]) -> None:
+        for gone in set(self._live) - present:
             self._live.pop(gone).run.cancel()
+        self._closing &= present
+
+    def _open(
+        self, fresh: dict[str, int], open_answer: Callable[[int], Answer | str]
+    ) -> dict[str, str]:
         refusals: dict[str, str] = {}
-        fresh: list[Answer] = []
-        for index, key in enumerate(ids):
-            if key in self._live:
-                continue
+        runs: list[Run] = []
+        for key, index in fresh.items():
             opened = open_answer(index)
             if isinstance(opened, str):
                 refusals[key] = opened
             else:
                 self._live[key] = opened
-                fresh.append(opened)
-        if fresh:
-            self._engine.start([answer.run for answer in fresh])
-        if not refusals:
-            self._wait()
-        self._watch.renew()
-        return [(refusals[key], True) if key in refusals else self._part(key) for key in ids]
+                runs.append(opened.run)
+        if runs:
+            self._engine.start(runs)
+        return refusals
 
-    def _part(self, key: str) -> tuple[str, bool]:
+    def _part(self, key: str, refusal: str | None, *, first: bool) -> tuple[str, bool]:
+        if key in self._closing:
+            self._closing.remove(key)
+            return "", True
+        if refusal is not None:
+            self._closing.add(key)
+            return refusal, False
         answer = self._live[key]
         text = answer.advance()
         if answer.over:
             del self._live[key]
-        return text, answer.over
+            if first:
+                self._closing.add(key)
+        return text, answer.over and not first
 
     def _wait(self) -> None:
         end = time.monotonic() + self._pause

@@ -1,4 +1,4 @@
-"""TorchServe handler for chat and complete; needs `continuousBatching: true` in model-config.yaml."""
+"""TorchServe handler for chat and complete; its archive needs `continuousBatching: true`."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ from serving.worker.wire import Chat, Complete, Refused, decode, refuse
 
 
 def open_engine(
-    settings: Settings, model_dir: Path, device: str, threads: int, tokenizer: Any, most: int
+    settings: Settings, model_dir: Path, device: str, *, threads: int, tokenizer: Any, most: int
 ) -> Generator:
     """The generator that the settings name, loaded and ready."""
     ends = end_tokens(tokenizer, model_dir)
@@ -78,9 +78,13 @@ class GenerationHandler:
         most = min(self.settings.max_batch, int(config.get("batchSize") or 1))
         self.tokenizer = load_tokenizer(model_dir)
         self.engine = open_engine(
-            self.settings, model_dir, device, choose_threads(self.settings, config),
-            self.tokenizer, most,
-        )  # fmt: skip
+            self.settings,
+            model_dir,
+            device,
+            threads=choose_threads(self.settings, config),
+            tokenizer=self.tokenizer,
+            most=most,
+        )
         self.watch = Watch()
         self.desk = Desk(self.engine, self.watch, self.settings.piece_seconds)
 
@@ -94,9 +98,7 @@ class GenerationHandler:
 
     def _open(self, item: dict[str, Any], context: Any, index: int) -> Answer | str:
         try:
-            request = decode(item, self.settings.task)
-            if not isinstance(request, Chat | Complete):
-                raise Refused("unsupported", "This model generates text only.")
+            request = self._read(item)
             prompt = prompt_ids(self.tokenizer, request)
             sampling = Sampling(
                 fit(len(prompt), request.max_tokens, self.engine.context),
@@ -109,6 +111,12 @@ class GenerationHandler:
         kind = "application/x-ndjson" if request.stream else "application/json"
         context.set_response_content_type(index, kind)
         return Answer(Run(prompt, sampling, self.watch), request, self._decode, self.settings.name)
+
+    def _read(self, item: dict[str, Any]) -> Chat | Complete:
+        request = decode(item, self.settings.task)
+        if not isinstance(request, Chat | Complete):
+            raise Refused("unsupported", "This model generates text only.")
+        return request
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(

@@ -8,7 +8,6 @@ import msgspec
 
 Task = Literal["chat", "complete", "embed", "classify"]
 Pooling = Literal["mean", "cls", "max", "last"]
-Workers = msgspec.Meta(ge=1)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,8 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `threads` 0 means: the cores of this process divided by the workers of this model.
     `waves` is how many batches ctranslate2 runs beside each other, `spread` how many tokens the
     prompts of one such batch may differ in length. `piece_seconds` is the longest time that text
-    is held back to be sent with more text. `sharpness` scales the similarities of zero-shot
-    classification before the softmax.
+    is held back to be sent with more text. In zero-shot classification a label stands for the mean
+    of its `hypotheses`, and `sharpness` scales the similarities before the softmax.
     """
 
     name: str = ""
@@ -40,8 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     waves: int = 4
     spread: int = 16
     piece_seconds: float = 0.03
-    sharpness: float = 12.0
-    hypothesis: str = "{}"
+    sharpness: float = 20.0
+    hypotheses: list[str] = ["This is {}.", "a {} message"]
 
 
 def read_settings(config: Mapping[str, Any] | None, model_name: str) -> Settings:

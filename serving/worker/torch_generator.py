@@ -1,9 +1,9 @@
 """Generation with Transformers: continuous batching over one left-padded KV cache.
 
-One thread makes one step for all live rows at a time. Newcomers are prefilled together and laid under
-the batch: both caches are padded on the left to one width, and the attention mask hides the padding.
-A row that ends is cut out, and columns that are padding for every row left are cut off. The prefix of
-a row is never computed twice.
+One thread makes one step for all live rows at a time. Newcomers are prefilled together and laid
+under the batch: both caches are padded on the left to one width, and the attention mask hides the
+padding. A row that ends is cut out, and columns that are padding for every row left are cut off.
+The prefix of a row is never computed twice.
 """
 
 import logging

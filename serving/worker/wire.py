@@ -12,7 +12,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Refused(Exception):
-    """This item cannot be served as asked; its neighbours can."""
+    """One item cannot be served as asked; its neighbours can."""
 
     def __init__(self, code: Code, message: str) -> None:
         """Keep the code of the contract and a message that says what to do."""
