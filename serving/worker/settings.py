@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = ""
     version: str = ""
-    task: list[Task] = []
+    task: tuple[Task, ...] = ()
     engine: Literal["torch", "ctranslate2"] = "torch"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["int8", "none"] | None = None
@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spread: int = 16
     piece_seconds: float = 0.03
     sharpness: float = 20.0
-    hypotheses: list[str] = ["This is {}.", "a {} message"]
+    hypotheses: tuple[str, ...] = ("This is {}.", "a {} message")
 
 
 def read_settings(config: Mapping[str, Any] | None, model_name: str) -> Settings:
