@@ -1,8 +1,8 @@
 """The `.mar` file: a zip with the same bytes for the same content, and a list of checksums inside.
 
 Names are sorted, times and permissions are fixed, nothing is compressed (weights do not shrink, and
-TorchServe unpacks faster). `MAR-INF/ISOCOST.json`, written last, names each file with size and sha256,
-the stamp of the inputs and where the model came from.
+TorchServe unpacks faster). `MAR-INF/ISOCOST.json`, written last, names each file with its size and
+sha256, the stamp of the inputs and where the model came from.
 """
 
 import hashlib
@@ -30,7 +30,9 @@ class Record:
     files: Mapping[str, Mapping[str, Any]]
 
 
-def write_archive(file: Path, content: Mapping[str, Path | bytes], stamp: str, about: Mapping[str, Any]) -> None:
+def write_archive(
+    file: Path, content: Mapping[str, Path | bytes], stamp: str, about: Mapping[str, Any]
+) -> None:
     """Write the archive in one step: a reader sees the old one or the whole new one.
 
     Raises: ArchiveError where the disk refuses.
@@ -49,7 +51,9 @@ def write_archive(file: Path, content: Mapping[str, Path | bytes], stamp: str, a
         part.unlink(missing_ok=True)
 
 
-def _write(stream: IO[bytes], content: Mapping[str, Path | bytes], stamp: str, about: Mapping[str, Any]) -> None:
+def _write(
+    stream: IO[bytes], content: Mapping[str, Path | bytes], stamp: str, about: Mapping[str, Any]
+) -> None:
     files: dict[str, dict[str, Any]] = {}
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(content):
@@ -85,11 +89,13 @@ def read_record(file: Path) -> Record:
     except FileNotFoundError as error:
         raise ArchiveError(f"There is no archive {file}; pack the model first.") from error
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(f"{file} is not a whole archive of this program: {error}. Pack it again.") from error
+        raise ArchiveError(
+            f"{file} is not a whole archive of this program: {error}. Pack it again."
+        ) from error
 
 
 def differences(file: Path) -> list[str]:
-    """One line for each file that is missing, too many, or not as it was packed; [] when all is well.
+    """One line for each file that is missing, too many, or not as it was packed; [] if all is well.
 
     Raises: ArchiveError.
     """
@@ -97,9 +103,14 @@ def differences(file: Path) -> list[str]:
     lines: list[str] = []
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name != RECORD]
-        lines += [f"{name} stands in it twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        lines += [
+            f"{name} stands in it twice"
+            for name in sorted({n for n in names if names.count(n) > 1})
+        ]
         lines += [f"{name} is missing" for name in sorted(set(record.files) - set(names))]
-        lines += [f"{name} was not packed with it" for name in sorted(set(names) - set(record.files))]
+        lines += [
+            f"{name} was not packed with it" for name in sorted(set(names) - set(record.files))
+        ]
         for name in sorted(set(names) & set(record.files)):
             lines += _difference(archive, name, str(record.files[name]["sha256"]))
     return lines
@@ -114,4 +125,6 @@ def _difference(archive: zipfile.ZipFile, name: str, expected: str) -> list[str]
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return [f"{name} is damaged ({error})"]
     found = hasher.hexdigest()
-    return [] if found == expected else [f"{name} has sha256 {found[:12]}, packed was {expected[:12]}"]
+    return (
+        [] if found == expected else [f"{name} has sha256 {found[:12]}, packed was {expected[:12]}"]
+    )

@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from model_store.errors import StoreError
 
 
@@ -26,8 +28,6 @@ def made_once(folder: Path, make: Callable[[Path], None], *, again: bool = False
     """
     if folder.is_dir() and not again:
         return folder
-    from filelock import FileLock
-
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
@@ -35,7 +35,9 @@ def made_once(folder: Path, make: Callable[[Path], None], *, again: bool = False
                 return folder
             _make(folder, make)
     except OSError as error:
-        raise StoreError(f"Cannot write {folder}: {error}. Free space, or set ISOCOST_CACHE.") from error
+        raise StoreError(
+            f"Cannot write {folder}: {error}. Free space, or set ISOCOST_CACHE."
+        ) from error
     return folder
 
 

@@ -15,7 +15,7 @@ def digest(file: Path) -> str:
 
 
 def names_inside(folder: Path) -> list[str]:
-    """All files under the folder as sorted paths with forward slashes; hidden folders are left out."""
+    """All files under the folder, but for hidden ones, as sorted paths with forward slashes."""
     found = (f.relative_to(folder) for f in folder.rglob("*") if f.is_file())
     return sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
 
@@ -34,10 +34,12 @@ def check_pinned(folder: Path, files: Mapping[str, str] | Unpinned, source: str)
         return
     for name, expected in files.items():
         if not (folder / name).is_file():
-            raise SourceError(f"{source} holds no file {name}, which its catalog entry lists under files.")
+            raise SourceError(
+                f"{source} holds no file {name}, which its catalog entry lists under files."
+            )
         found = digest(folder / name)
         if found != expected:
             raise ChecksumError(
-                f"{source}: {name} has sha256 {found}, but its catalog entry pins {expected}; the source "
-                "has changed, or was changed. Do not use it before knowing why."
+                f"{source}: {name} has sha256 {found}, but its catalog entry pins {expected}; "
+                "the source has changed, or was changed. Do not use it before knowing why."
             )

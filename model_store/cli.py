@@ -18,7 +18,7 @@ EPILOG = """commands:
 
 A model that can run on a second engine has a twin there: minilm-torch, or minilm --engine torch.
 Downloads are kept in ISOCOST_CACHE (~/.cache/isocost).
-Exit status: 0 all is well, 1 a problem (the message says what to do), 2 a mistake in the command."""
+Exit status: 0 all is well, 1 a problem (the message says what to do), 2 a wrong command."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,9 +31,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("command", choices=["list", "pack", "verify", "remove"])
     made.add_argument("names", nargs="*", metavar="name", help="models of the catalog")
-    made.add_argument("--catalog", type=Path, default=CATALOG, metavar="DIR", help="folder of entries")
-    made.add_argument("--archives", type=Path, default=ARCHIVES, metavar="DIR", help="folder of archives")
-    made.add_argument("--engine", choices=["torch", "ctranslate2"], help="instead of the entry's choice")
+    made.add_argument(
+        "--catalog", type=Path, default=CATALOG, metavar="DIR", help="folder of entries"
+    )
+    made.add_argument(
+        "--archives", type=Path, default=ARCHIVES, metavar="DIR", help="folder of archives"
+    )
+    made.add_argument(
+        "--engine", choices=["torch", "ctranslate2"], help="instead of the entry's choice"
+    )
     made.add_argument("--force", action="store_true", help="pack although nothing changed")
     made.add_argument("--json", action="store_true", help="list for programs")
     return made

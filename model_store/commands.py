@@ -25,11 +25,13 @@ def show(places: Places, names: list[str], *, as_json: bool) -> int:
 
 
 def pack_all(places: Places, names: list[str], engine: Engine | None, *, force: bool) -> int:
-    """Pack the named models, or the default ones; a failure does not keep the others from being packed."""
+    """Pack the named models, or the default ones; one that fails does not hold up the others."""
     entries = load_catalog(places.catalog)
     chosen = names or [name for name, entry in entries.items() if entry.default]
     if not chosen:
-        raise CatalogError(f"No entry of {places.catalog} is marked `default: true`; name the models to pack.")
+        raise CatalogError(
+            f"No entry of {places.catalog} is marked `default: true`; name the models to pack."
+        )
     status = 0
     for entry, meant in [choose(entries, name, engine) for name in chosen]:
         try:
@@ -47,7 +49,10 @@ def _say(packed: Packed, entry: Entry) -> None:
     if packed.changed and not entry.pinned:
         revision = read_record(packed.file).about.get("revision")
         at = f" (commit {revision})" if revision else ""
-        print(f"{packed.name}: the source is not pinned by checksums; what it held today was packed{at}.")
+        print(
+            f"{packed.name}: its source is not pinned by checksums; "
+            f"what it held today was packed{at}."
+        )
 
 
 def verify(places: Places, names: list[str], engine: Engine | None) -> int:

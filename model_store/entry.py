@@ -1,10 +1,9 @@
 """One entry of the catalog: the format of `catalog/<model>.yaml`.
 
-An entry says what a model is, where its bytes come from, how it is packed for each engine it can run
-on, and what was measured. Unknown keys are refused (`load.py` adds where and the nearest known key).
+An entry says what a model is, where its bytes come from, how it is packed for each engine it can
+run on, and what was measured. Unknown keys are refused (`load.py` adds where, and the nearest key).
 """
 
-import datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -12,7 +11,9 @@ from pydantic.alias_generators import to_camel
 
 from model_store.sources import Source, Strict, Text
 
-Task = Literal["chat", "complete", "embed", "classify", "translate", "speak", "transcribe", "annotate"]
+Task = Literal[
+    "chat", "complete", "embed", "classify", "translate", "speak", "transcribe", "annotate"
+]
 Engine = Literal["torch", "ctranslate2"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Count = Annotated[int, Field(ge=1)]
@@ -30,14 +31,14 @@ class Figure(Strict):
 class Measured(Strict):
     """Figures of one day on one kind of machine; `distance` is how far from float32 answers are."""
 
-    date: datetime.date
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}(-\d{2})?$")]
     machine: Text
     figures: Annotated[list[Figure], Field(min_length=1)]
     distance: Text
 
 
 class EngineSettings(Strict):
-    """How the model is packed for one engine; megabytes are the archive's and the worker's memory."""
+    """How the model is packed for one engine; the megabytes are the archive's and the worker's."""
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["int8", "none"] = "none"

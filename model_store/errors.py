@@ -31,3 +31,10 @@ class ConversionError(StoreError):
 
 class ArchiveError(StoreError):
     """Pack the model again."""
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what a library says, as a sentence of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return first if first.endswith((".", "!", "?")) else f"{first}."

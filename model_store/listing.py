@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from model_store.checksums import digest
 from model_store.entry import Engine, Entry
 from model_store.errors import StoreError
@@ -48,7 +51,7 @@ def _row(entry: Entry, engine: Engine, places: Places) -> dict[str, Any]:
 
 
 def _state(entry: Entry, engine: Engine, places: Places) -> str:
-    """`packed`, `outdated` (its inputs changed since), `no`, or `unknown` (an input cannot be read)."""
+    """`packed`, `no`, `outdated` (an input changed) or `unknown` (an input cannot be read)."""
     file = places.archive(entry.archive_name(engine))
     if not file.is_file():
         return "no"
@@ -61,12 +64,11 @@ def _state(entry: Entry, engine: Engine, places: Places) -> str:
 
 def table(found: Sequence[dict[str, Any]]) -> None:
     """Print the rows for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("name", "tasks", "engine", "licence", "size", "packed", "sha256"):
-        shown.add_column(title, justify="right" if title == "size" else "left", no_wrap=title == "name")
+        shown.add_column(
+            title, justify="right" if title == "size" else "left", no_wrap=title == "name"
+        )
     for row in found:
         size = row["bytes"] / 1e6 if row["bytes"] else row["archive_megabytes"]
         rounding = "" if row["quantization"] == "none" else f" {row['quantization']}"
@@ -76,7 +78,9 @@ def table(found: Sequence[dict[str, Any]]) -> None:
             row["engine"] + rounding,
             row["licence"],
             f"{size:.0f} MB" if size else "?",
-            {"packed": "yes", "no": "no" if row["pinned"] else "no (source unpinned)"}.get(row["state"], row["state"]),
+            {"packed": "yes", "no": "no" if row["pinned"] else "no (source unpinned)"}.get(
+                row["state"], row["state"]
+            ),
             (row["sha256"] or "")[:12],
         )
     Console().print(shown)

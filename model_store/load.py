@@ -68,7 +68,9 @@ def load_catalog(folder: Path = CATALOG) -> dict[str, Entry]:
         for engine in entry.engines:
             twin = entry.archive_name(engine)
             if twin != entry.name and twin in entries:
-                raise CatalogError(f"{folder / twin}.yaml takes the name of {entry.name}'s {engine} archive.")
+                raise CatalogError(
+                    f"{folder / twin}.yaml takes the name of {entry.name}'s {engine} archive."
+                )
     return entries
 
 
@@ -86,7 +88,9 @@ def choose(entries: dict[str, Entry], name: str, engine: Engine | None) -> tuple
         return entry, meant
     if engine not in entry.engines:
         can = " and ".join(entry.engines)
-        raise CatalogError(f"{entry.name} cannot be packed for {engine}; its entry describes {can}.")
+        raise CatalogError(
+            f"{entry.name} cannot be packed for {engine}; its entry describes {can}."
+        )
     return entry, engine
 
 

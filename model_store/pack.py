@@ -1,4 +1,4 @@
-"""From a catalog entry to `archives/<model>.mar`: fetch, convert, write, or see that nothing changed."""
+"""From a catalog entry to `archives/<model>.mar`: fetch, convert, write; or nothing, if all is there."""
 
 import json
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from model_store.archive import read_record, write_archive
 from model_store.cache import cache_folder
@@ -51,8 +52,6 @@ def pack(entry: Entry, engine: Engine, places: Places, *, force: bool = False) -
     Guarantee: the same inputs give the same bytes; two processes at once do the work once.
     Raises: StoreError.
     """
-    from filelock import FileLock
-
     begun = time.monotonic()
     name = entry.archive_name(engine)
     file = places.archive(name)
@@ -82,11 +81,15 @@ def _write(entry: Entry, engine: Engine, places: Places, wanted: str, *, again: 
     model = converted(entry, engine, fetched, cache)
     content: dict[str, Path | bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(entry, engine, kind),
-        "model-config.yaml": yaml.safe_dump(model_config(entry, engine, kind), sort_keys=True).encode(),
+        "model-config.yaml": yaml.safe_dump(
+            model_config(entry, engine, kind), sort_keys=True
+        ).encode(),
     }
     content |= kind.worker_files(places.serving)
     content |= {f"model/{name}": file for name, file in model.items()}
-    write_archive(places.archive(entry.archive_name(engine)), content, wanted, _about(entry, engine, fetched))
+    write_archive(
+        places.archive(entry.archive_name(engine)), content, wanted, _about(entry, engine, fetched)
+    )
 
 
 def _manifest(entry: Entry, engine: Engine, kind: Kind) -> bytes:

@@ -1,12 +1,20 @@
 """What a person sees while a download or conversion takes its time; silent where nobody watches."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -21,11 +29,16 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
+def _screen() -> Console:
+    # Named now: while a library is silenced, `sys.stderr` is another.
+    return Console(file=sys.stderr)
+
+
 @contextmanager
 def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[None]:
     """A bar that follows the size of what another program writes into `folder`."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=_screen(), transient=True) as progress:
         total = megabytes * 1_000_000 if megabytes else None
         task = progress.add_task(title, total=total)
         with _repeated(lambda: progress.update(task, completed=_bytes_under(folder))):
@@ -36,7 +49,7 @@ def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[No
 def spinner(title: str) -> Iterator[None]:
     """A turning sign and the seconds gone, for work of unknown length."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=_screen(), transient=True) as progress:
         progress.add_task(title, total=None)
         yield
 

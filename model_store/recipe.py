@@ -1,4 +1,4 @@
-"""What an archive holds beside the model: `serving/ARCHIVE.yaml`, read as files (this room imports no code of that one)."""
+"""What an archive holds beside the model: `serving/ARCHIVE.yaml`, and the files that it names."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,9 @@ class Kind(Strict):
         found = {inside: serving / path for inside, path in self.files.items()}
         missing = [str(file) for file in found.values() if not file.is_file()]
         if missing:
-            raise ArchiveError(f"{serving / 'ARCHIVE.yaml'} names {missing[0]}, which is not there.")
+            raise ArchiveError(
+                f"{serving / 'ARCHIVE.yaml'} names {missing[0]}, which is not there."
+            )
         return found
 
 
@@ -40,7 +42,9 @@ def kind_for(entry: Entry, serving: Path) -> Kind:
     able = [kind for kind in kinds.values() if set(entry.tasks) <= set(kind.tasks)]
     if not able:
         can = "; ".join(f"{name}: {', '.join(kind.tasks)}" for name, kind in kinds.items())
-        raise CatalogError(f"No handler serves {', '.join(entry.tasks)} together for {entry.name} ({can}).")
+        raise CatalogError(
+            f"No handler serves {', '.join(entry.tasks)} together for {entry.name} ({can})."
+        )
     return min(able, key=lambda kind: len(kind.tasks))
 
 
@@ -58,7 +62,7 @@ def _kinds(file: Path) -> dict[str, Kind]:
 
 
 def model_config(entry: Entry, engine: Engine, kind: Kind) -> dict[str, Any]:
-    """Content of `model-config.yaml`: the kind's defaults, over them what the entry says, key by key."""
+    """`model-config.yaml`: the kind's defaults, over them what the entry says, key by key."""
     settings = entry.engines[engine]
     outer = {k: v for k, v in kind.config.items() if k != "handler"}
     outer |= entry.serving.model_dump(by_alias=True, exclude_none=True)

@@ -1,14 +1,21 @@
 """Where a model's files come from: the four kinds of `source` of a catalog entry.
 
-`files` pins each file to its sha256 and is also the list of files that are taken. The word `unpinned`
-in its place is an explicit "nobody has checked these bytes"; the command line repeats it.
+`files` pins each file to its sha256 and is also the list of files that are taken. The word
+`unpinned` in its place says "nobody has checked these bytes"; the command line repeats it.
 """
 
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 Unpinned = Literal["unpinned"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -86,8 +93,9 @@ class Pypi(Strict):
 class TorchHub(Strict):
     """An entry point of a repository with a `hubconf.py`, whose code is run to make the model.
 
-    `repo` is `owner/name:commit`, or a folder that starts with `/`, `./` or `../` (relative: from the
-    catalog's folder). Both entry points get `arguments` and must return objects with `save_pretrained`.
+    `repo` is `owner/name:commit`, or a folder that starts with `/`, `./` or `../` (relative: from
+    the catalog's folder). Both entry points get `arguments`; what they return must have
+    `save_pretrained`.
     """
 
     kind: Literal["torch.hub"]

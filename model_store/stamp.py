@@ -1,8 +1,8 @@
-"""One hash over everything that decides an archive's bytes: equal stamps mean that nothing is to do.
+"""One hash over all that decides an archive's bytes: equal stamps mean that nothing is to do.
 
 It is made without the network and without loading a library: the catalog entry with its pins, the
-worker's files, the versions of the converters. Unpinned sources of this machine are hashed file by
-file; of unpinned sources elsewhere nothing is known beforehand, so they are fetched anew by --force.
+worker's files, the versions of the converters. Unpinned sources of this machine are hashed file
+by file; of those elsewhere nothing is known beforehand, so they are fetched anew by --force.
 """
 
 import hashlib

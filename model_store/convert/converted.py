@@ -1,9 +1,9 @@
 """From fetched files to the `model/` folder of an archive, for one engine.
 
-1. Weights become safetensors, if they are not (GGUF and pickled weights are slow or unsafe to load).
-2. torch reads that folder; for ctranslate2 its weights are replaced by `ct2/`, converted and rounded.
+1. Weights become safetensors, if they are not (GGUF is slow to load, a pickle unsafe).
+2. torch reads that folder; for ctranslate2 its weights are replaced by `ct2/`, rounded if asked.
 
-Each step is kept in the cache under a hash of its inputs: files, settings and versions of the converters.
+Each step is kept in the cache under a hash of its inputs: files, settings, the converters' versions.
 """
 
 import hashlib
@@ -45,11 +45,15 @@ def converted(entry: Entry, engine: Engine, fetched: Path, cache: Path) -> dict[
     """
     names = _names(entry, fetched)
     if not needs_rewriting(names):
-        plain = {name: fetched / name for name in names if is_side_file(name) or is_tensor_file(name)}
+        plain = {
+            name: fetched / name for name in names if is_side_file(name) or is_tensor_file(name)
+        }
     else:
         plain = _rewritten(entry, {name: fetched / name for name in names}, cache)
     if not any(is_tensor_file(name) for name in plain):
-        raise ConversionError(f"{entry.source} holds no weights that can be packed (.safetensors, .gguf, .bin).")
+        raise ConversionError(
+            f"{entry.source} holds no weights that can be packed (.safetensors, .gguf, .bin)."
+        )
     if engine == "torch":
         return plain
     return _with_ct2(entry, plain, cache)

@@ -1,40 +1,39 @@
 """Hugging Face folders as CTranslate2 models, weights rounded to int8 where asked for."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
 from model_store.convert.weights import frozen_objects, quiet_transformers
-from model_store.errors import ConversionError
+from model_store.errors import ConversionError, reason
 
 
 def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: str) -> None:
     """`model.bin`, `config.json` and the vocabulary, in `into/ct2`.
 
     Guarantee: the same files give the same bytes.
-    Raises: ConversionError where CTranslate2 has no converter for the architecture, or where it has one
-    that would silently leave the classification head out.
+    Raises: ConversionError where CTranslate2 has no converter for the architecture, or where it has
+    one that would silently leave the classification head out.
     """
     _check_head(files, name)
     with tempfile.TemporaryDirectory(dir=into, prefix=".hf-") as temporary:
         for inside, file in files.items():
             link = Path(temporary) / inside
             link.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(file.resolve(), link)
+            link.symlink_to(file.resolve())
         try:
             _convert(temporary, into / "ct2", quantization)
         except (ImportError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0].split(" (supported")[0]
+            why = reason(error).split(" (supported")[0].removesuffix(".")
             raise ConversionError(
-                f"CTranslate2 cannot run {name}: {reason}. Pack it with --engine torch."
+                f"CTranslate2 cannot run {name}: {why}. Pack it with --engine torch."
             ) from error
 
 
 def _convert(folder: str, into: Path, quantization: str) -> None:
     with quiet_transformers():
-        import torch
-        from ctranslate2.converters import TransformersConverter
+        import torch  # noqa: PLC0415 - seconds, only where needed
+        from ctranslate2.converters import TransformersConverter  # noqa: PLC0415
 
         # A pooler that is missing in the file gets random weights; they must be the same each time.
         torch.manual_seed(0)

@@ -5,17 +5,30 @@ done once, when packing, and the worker reads safetensors only.
 """
 
 import gc
+import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model_store.errors import ConversionError
+from model_store.errors import ConversionError, reason
 
 TENSORS = (".safetensors",)
-OTHER_WEIGHTS = (".gguf", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".tflite", ".pkl")
+OTHER_WEIGHTS = (
+    ".gguf",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".ot",
+    ".tflite",
+    ".pkl",
+)
 PROSE = (".md", ".gitattributes", ".png", ".jpg", ".svg", ".pdf", ".py")
 
 
@@ -37,7 +50,9 @@ def needs_rewriting(names: list[str]) -> bool:
 def _weights(names: list[str]) -> str | None:
     gguf = [name for name in names if name.endswith(".gguf")]
     if len(gguf) > 1:
-        raise ConversionError(f"There are several GGUF files ({', '.join(gguf)}); list one under source.files.")
+        raise ConversionError(
+            f"There are several GGUF files ({', '.join(gguf)}); list one under source.files."
+        )
     return next(iter(gguf), "pytorch_model.bin" if "pytorch_model.bin" in names else None)
 
 
@@ -46,12 +61,14 @@ def quiet_transformers() -> Iterator[Any]:
     """The library, without its advice and bars, and without its looking anything up on the hub."""
     offline = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        yield transformers
+        # The loaders of weights draw bars of their own, whatever they are told.
+        with redirect_stderr(io.StringIO()):
+            import transformers  # noqa: PLC0415 - seconds, only where needed
+
+            transformers.utils.logging.set_verbosity_error()
+            transformers.utils.logging.disable_progress_bar()
+            yield transformers
     finally:
         if offline is None:
             del os.environ["HF_HUB_OFFLINE"]
@@ -71,7 +88,7 @@ def to_safetensors(files: dict[str, Path], into: Path) -> None:
             else:
                 _from_pickle(transformers, files[weights].parent, into)
     except (ImportError, ValueError, OSError, RuntimeError, KeyError, AttributeError) as error:
-        raise ConversionError(f"Transformers cannot convert {weights}: {error}") from error
+        raise ConversionError(f"Transformers cannot convert {weights}: {reason(error)}") from error
     for name, file in files.items():
         # What the source brought wins over what Transformers derived, but for the configuration.
         if is_side_file(name) and name != "config.json":
@@ -80,14 +97,19 @@ def to_safetensors(files: dict[str, Path], into: Path) -> None:
 
 
 def _from_gguf(transformers: Any, file: Path, into: Path) -> None:
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    # The tokenizer writes this down in its configuration, so it must not depend on the environment.
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(file.parent),
+        "gguf_file": file.name,
+    }
+    # The tokenizer writes this down in its configuration: it must not depend on the environment.
     where |= {"local_files_only": True}
-    # Reading the header takes seconds each time: the configuration is handed on, and the tokenizer's
-    # own class is named, because AutoTokenizer would read the header once more to find it.
+    # Reading the header takes seconds each time: the configuration is handed on, and the
+    # tokenizer's class is named, because AutoTokenizer would read the header to find it.
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(**where)
     config = transformers.AutoConfig.from_pretrained(**where)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**where, config=config, dtype="float32")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        **where, config=config, dtype="float32"
+    )
     # Transformers saves no model that came from GGUF; the weights are plain float32 by now.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -104,8 +126,10 @@ def _from_pickle(transformers: Any, folder: Path, into: Path) -> None:
 
 @contextmanager
 def frozen_objects() -> Iterator[None]:
-    """The garbage collector leaves alone what is alive now (a converter that collects after each
-    layer walks millions of tokenizer entries each time: 30 s instead of 4 s for a model of 30 layers).
+    """The garbage collector leaves alone what is alive now.
+
+    A converter that collects after each layer walks millions of tokenizer entries each time: 30 s
+    instead of 4 s for a model of 30 layers.
     """
     gc.collect()
     gc.freeze()

@@ -10,5 +10,7 @@ def find_folder(source: Folder, catalog: Path) -> Path:
     """The folder itself; nothing is copied. Raises: SourceError."""
     folder = (catalog / Path(source.path).expanduser()).resolve()
     if not folder.is_dir():
-        raise SourceError(f"There is no folder {folder}; put the model there or correct source.path.")
+        raise SourceError(
+            f"There is no folder {folder}; put the model there or correct source.path."
+        )
     return folder
