@@ -71,6 +71,8 @@ class Player(Struct):
         stop = self._stop()
         slow = self._slow()
         self.wire.start(200, self.answer.headers)
+        if slow:
+            self.wire.write(b"")  # the head goes now: a reader must tell it from the first event
         for at, event in enumerate(events):
             if at == stop:
                 return await self._break(event.data)

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from load_tests.sandbox.tokens import pieces
 
-WORD = re.compile(r"[^\W\d_]{5,}")
+WORD = re.compile(r"[^\W\d_]{4,}")
 OPENINGS = (
     "Here is what matters about {}.",
     "In short, {} comes down to three points.",
