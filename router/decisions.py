@@ -7,14 +7,14 @@ what it cost and what the baseline would have cost.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import msgspec
 
+from router.core.call import Call, Key
 from router.core.ending import Ending
-from router.core.money import PICO, usd
-from router.core.trail import Trail
+from router.core.money import usd
+from router.core.trail import Attempt, Trail
 from router.core.verdict import OK
 from router.plan import Candidate, Plan, Route
 
@@ -44,26 +44,35 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-class Decision(msgspec.Struct, frozen=True):
-    """One ended call, ready to be shown."""
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """One ended call, ready to be shown. It holds nothing of the body: that must not outlive it."""
 
+    call_id: str
+    created: int
+    key: Key | None
+    route: str
+    task: str
+    stream: bool
+    tags: frozenset[str]
+    input_tokens: int
+    output_limit: int
     ending: Ending
     saved: int | None
 
     def json(self) -> dict[str, Any]:
+        """Money in USD as exact decimals, times in seconds."""
         ending, trail = self.ending, self.ending.trail
-        call = ending.call
         return {
-            "call_id": call.id,
-            "created": call.created,
-            "key": call.key.name if call.key else None,
-            "team": call.key.team if call.key else None,
-            "route": call.route,
-            "task": call.task,
-            "stream": call.stream,
-            "tags": sorted(call.tags),
-            "input_tokens_predicted": call.input_tokens,
-            "output_limit": call.output_limit,
+            "call_id": self.call_id,
+            "created": self.created,
+            "key": self.key.name if self.key else None,
+            "team": self.key.team if self.key else None,
+            "route": self.route,
+            "task": self.task,
+            "stream": self.stream,
+            "tags": sorted(self.tags),
+            "input_tokens_predicted": self.input_tokens,
+            "output_limit": self.output_limit,
             "verdict": ending.verdict.name,
             "status": ending.status,
             "backend": ending.backend or None,
@@ -73,18 +82,19 @@ class Decision(msgspec.Struct, frozen=True):
             "cost_usd": usd(ending.cost),
             "saved_usd": None if self.saved is None else usd(self.saved),
             "error": ending.error or None,
-            "attempts": [
-                {
-                    "backend": a.backend,
-                    "verdict": a.verdict.name if a.verdict else None,
-                    "detail": a.detail or None,
-                    "seconds": round(a.seconds, 6),
-                    "cost_usd": usd(a.cost),
-                }
-                for a in (trail.attempts if trail else ())
-            ],
+            "attempts": [_attempt(a) for a in (trail.attempts if trail else ())],
             "plan": plan_json(trail.plan) if trail else None,
         }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "backend": attempt.backend,
+        "verdict": attempt.verdict.name if attempt.verdict else None,
+        "detail": attempt.detail or None,
+        "seconds": round(attempt.seconds, 6),
+        "cost_usd": usd(attempt.cost),
+    }
 
 
 def saved(ending: Ending, route: Route | None) -> int | None:
@@ -99,17 +109,27 @@ class Decisions:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._kept: OrderedDict[str, Decision] = OrderedDict()
+        self._kept: dict[str, Decision] = {}
 
-    def keep(self, ending: Ending, route: Route | None) -> Decision:
-        # The body of the call must not outlive it.
-        call = msgspec.structs.replace(ending.call, fields={}, request=None)
-        slim = msgspec.structs.replace(ending, call=call)
-        decision = Decision(slim, saved(ending, route))
+    def keep(self, call: Call, ending: Ending, route: Route | None) -> Decision:
+        """Note how *call* ended."""
+        decision = Decision(
+            call.id,
+            call.created,
+            call.key,
+            call.route,
+            call.task,
+            call.stream,
+            call.tags,
+            call.input_tokens,
+            call.output_limit,
+            ending,
+            saved(ending, route),
+        )
         if self.size:
             self._kept[call.id] = decision
             if len(self._kept) > self.size:
-                self._kept.popitem(last=False)
+                del self._kept[next(iter(self._kept))]
         return decision
 
     def find(self, call_id: str) -> Decision | None:
@@ -128,7 +148,3 @@ def reason(trail: Trail) -> str:
         if a.verdict is not None and a.verdict is not OK
     ]
     return "; ".join(words)
-
-
-def dollars(amount: int) -> float:
-    return amount / PICO

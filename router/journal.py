@@ -2,7 +2,7 @@
 
     <folder>/calls-<pid>.jsonl, and .1 for the one before it
 
-A line is one write, so that a reader never sees half of one. No prompt and no answer is in it.
+Records are written once a second, whole lines at a time. No prompt and no answer is in them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from typing import Any
 
 import msgspec
 
+from router.decisions import Decision
+
 FILE_LIMIT = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
+PENDING = 256
+"""Records kept back at most."""
 TAIL = 2 * 1024 * 1024
 """Bytes of each file that are searched for a call."""
 
 
 class Journal:
-    """Appends records. Opening it creates *folder*."""
+    """Appends records. Opening it creates *folder*; `flush` at least once a second."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._path = folder / f"calls-{os.getpid()}.jsonl"
+        self._pending: list[Decision] = []
         self._encode = msgspec.json.Encoder().encode
         self._open()
 
@@ -33,25 +38,38 @@ class Journal:
         self._file = self._path.open("ab", buffering=0)
         self._size = self._file.tell()
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one record."""
-        self._size += self._file.write(self._encode(record) + b"\n") or 0
+    def write(self, decision: Decision) -> None:
+        """Append one record at the next flush: a write per call costs more than its plan."""
+        self._pending.append(decision)
+        if len(self._pending) >= PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending, whole lines at once."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        lines = b"".join([self._encode(d.json()) + b"\n" for d in pending])
+        self._file.write(lines)
+        self._size += len(lines)
         if self._size > FILE_LIMIT:
-            self.close()
+            self._file.close()
             self._path.replace(self._path.with_suffix(".jsonl.1"))
             self._open()
 
     def find(self, call_id: str) -> dict[str, Any] | None:
         """The record of a call that any process wrote lately."""
+        self.flush()
         wanted = b'"call_id":' + self._encode(call_id)
         for path in self._folder.glob("calls-*.jsonl*"):
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL))
                 for line in file:
-                    if wanted in line:
+                    if wanted in line and line.endswith(b"\n"):
                         found: dict[str, Any] = msgspec.json.decode(line)
                         return found
         return None
 
     def close(self) -> None:
+        self.flush()
         self._file.close()

@@ -8,7 +8,7 @@ with all of them and leaves what runs untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,8 @@ from router.core.api import Endpoint
 from router.core.call import Call, Key
 from router.core.gate import Clock
 from router.core.money import Price, pico
-from router.core.service import Service, stack
+from router.core.reply import Reply
+from router.core.service import Layer, Service, stack
 from router.core.task import Task
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
@@ -39,7 +40,7 @@ from router.layers.observe import Record, observe
 from router.layers.spend import spend
 from router.plan import Backend, Effect, Gates, Promise, Route
 from router.prices import listed
-from router.rules import RuleError, compile_rule, facts
+from router.rules import RuleError, compile_rule
 from router.secrets import Secret, SecretError, secret
 
 Send = Callable[[Endpoint], Service]
@@ -97,10 +98,9 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     service = stack(
         # Outermost, to see the refusals of every layer below.
         observe(world.record, world.now),
-        # Who is it, and may it: before anything that costs.
-        guard((keys,), world.now),
-        # What routes learn from their answers, whichever backend gave them.
-        _learn(routes, world.now),
+        # Who is it, and may it: before anything that costs. Then what the route learns from its
+        # answers, whichever backend gave them.
+        _enter(keys, routes, world.now),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )
@@ -120,14 +120,14 @@ def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
         return None
 
 
-def _learn(routes: dict[str, Route], now: Clock) -> Callable[[Service], Service]:
+def _enter(keys: Keys, routes: dict[str, Route], now: Clock) -> Layer:
     def layer(inner: Service) -> Service:
-        guards = {name: guard((route.forecast,), now)(inner) for name, route in routes.items()}
+        guards = {name: guard((keys, r.forecast), now)(inner) for name, r in routes.items()}
 
-        async def learned(call: Call) -> Any:
-            return await guards[call.route](call)
+        def entered(call: Call) -> Awaitable[Reply]:
+            return guards[call.route](call)
 
-        return learned
+        return entered
 
     return layer
 
@@ -331,7 +331,6 @@ def _rules(
         return lambda call: ()
 
     def effects(call: Call) -> tuple[Effect, ...]:
-        known = facts(call)
-        return tuple([effect for holds, effect in compiled if holds(known)])
+        return tuple([effect for holds, effect in compiled if holds(call)])
 
     return effects

@@ -18,8 +18,7 @@ from cel_expr_python import cel
 from router.core.call import Call
 from router.core.task import ChatRequest, ClassifyRequest, EmbedRequest, TranslateRequest
 
-Facts = dict[str, Any]
-Predicate = Callable[[Facts], bool]
+Predicate = Callable[[Call], bool]
 
 _T = cel.Type
 VARIABLES: dict[str, Any] = {
@@ -56,10 +55,11 @@ def compile_rule(text: str, *, on_failure: bool) -> Predicate:
     kind = expression.return_type().name()
     if kind.lower() != "bool":
         raise RuleError(f"a rule must be true or false, this one is of type {kind}: {text}")
+    used = [(name, FACTS[name]) for name in VARIABLES if name in text]
 
-    def holds(facts: Facts) -> bool:
+    def holds(call: Call) -> bool:
         try:
-            value = expression.eval(data=facts).value()
+            value = expression.eval(data={name: fact(call) for name, fact in used}).value()
         except (RuntimeError, ValueError):
             return on_failure
         return value if isinstance(value, bool) else on_failure
@@ -67,23 +67,33 @@ def compile_rule(text: str, *, on_failure: bool) -> Predicate:
     return holds
 
 
-def facts(call: Call) -> Facts:
-    """What rules may read of *call*."""
-    request, key = call.request, call.key
-    chat = request.messages if isinstance(request, ChatRequest) else ()
-    many = isinstance(request, (EmbedRequest, ClassifyRequest, TranslateRequest))
-    return {
-        "request.task": call.task,
-        "request.route": call.route,
-        "request.input_tokens": call.input_tokens,
-        "request.output_limit": call.output_limit,
-        "request.stream": call.stream,
-        "request.tools": "tools" in call.fields,
-        "request.plain_text": all(m.plain for m in chat),
-        "request.items": len(request.texts) if many else max(1, len(chat)),  # type: ignore[union-attr]
-        "request.tags": sorted(call.tags),
-        "request.fields": sorted(call.extras),
-        "key.name": key.name if key else "",
-        "key.team": key.team if key else "",
-        "key.tags": sorted(key.tags) if key else [],
-    }
+def _plain(call: Call) -> bool:
+    request = call.request
+    return not isinstance(request, ChatRequest) or all(m.plain for m in request.messages)
+
+
+def _items(call: Call) -> int:
+    request = call.request
+    if isinstance(request, ChatRequest):
+        return len(request.messages)
+    if isinstance(request, (EmbedRequest, ClassifyRequest, TranslateRequest)):
+        return len(request.texts)
+    return 1
+
+
+FACTS: dict[str, Callable[[Call], Any]] = {
+    "request.task": lambda call: call.task,
+    "request.route": lambda call: call.route,
+    "request.input_tokens": lambda call: call.input_tokens,
+    "request.output_limit": lambda call: call.output_limit,
+    "request.stream": lambda call: call.stream,
+    "request.tools": lambda call: "tools" in call.fields,
+    "request.plain_text": _plain,
+    "request.items": _items,
+    "request.tags": lambda call: list(call.tags),
+    "request.fields": lambda call: list(call.extras),
+    "key.name": lambda call: call.key.name if call.key else "",
+    "key.team": lambda call: call.key.team if call.key else "",
+    "key.tags": lambda call: list(call.key.tags) if call.key else [],
+}
+"""How each name is read from a call; only those that a rule uses are."""

@@ -23,6 +23,7 @@ from pyreqwest.exceptions import PyreqwestError
 
 from router.config import ConfigError, read
 from router.core.api import Endpoint
+from router.core.call import Call
 from router.core.ending import Ending
 from router.core.gate import Clock
 from router.core.service import Service
@@ -75,12 +76,12 @@ class Runtime:
     def _send(self, endpoint: Endpoint) -> Service:
         return http(endpoint, pool=self.pool, now=self.now)
 
-    def _record(self, ending: Ending) -> None:
-        route = self.pipeline.routes.get(ending.call.route)
-        self.telemetry.record(ending, route)
-        decision = self.decisions.keep(ending, route)
+    def _record(self, call: Call, ending: Ending) -> None:
+        route = self.pipeline.routes.get(call.route)
+        self.telemetry.record(call, ending, route)
+        decision = self.decisions.keep(call, ending, route)
         if self.journal is not None:
-            self.journal.write(decision.json())
+            self.journal.write(decision)
 
     def decision(self, call_id: str) -> dict[str, Any] | None:
         """The record of a call, whichever worker served it; None when it is too old."""
@@ -139,6 +140,8 @@ class Runtime:
             up = bool(page and page.get("up") and state.get("ready"))
             health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
         self.telemetry.refresh(pipeline.backends)
+        if self.journal is not None:
+            self.journal.flush()
 
 
 async def _every(seconds: float, step: Any) -> None:

@@ -28,7 +28,7 @@ def load(path: Path, *, sandbox: bool) -> Pipeline:
         env=os.environ,
         now=time.monotonic,
         send=unsent,
-        record=lambda ending: None,
+        record=lambda call, ending: None,
         sandbox=sandbox,
     )
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .call import Call, Usage
+from .call import Usage
 from .trail import Trail
 from .verdict import Verdict
 
@@ -12,7 +12,6 @@ from .verdict import Verdict
 class Ending(msgspec.Struct, frozen=True):
     """The end of a call. Seconds from its arrival; cost in pico-dollars over all attempts."""
 
-    call: Call
     verdict: Verdict
     status: int
     backend: str

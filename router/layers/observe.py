@@ -13,7 +13,7 @@ from router.core.service import Layer, Service
 from router.core.trail import Trail
 from router.core.verdict import CANCELLED, FAULT, Verdict
 
-Record = Callable[[Ending], None]
+Record = Callable[[Call, Ending], None]
 
 
 def observe(record: Record, now: Clock) -> Layer:
@@ -24,27 +24,25 @@ def observe(record: Record, now: Clock) -> Layer:
             try:
                 reply = await inner(call)
             except BaseException as exc:
-                record(_failed(call, exc, now() - call.arrived))
+                record(call, _failed(exc, now() - call.arrived))
                 raise
 
             def closed(verdict: Verdict) -> None:
                 trail = reply.trail
                 assert isinstance(trail, Trail)
                 seconds = now() - call.arrived
-                record(
-                    Ending(
-                        call,
-                        verdict,
-                        reply.status,
-                        reply.backend,
-                        seconds,
-                        reply.first,
-                        reply.usage,
-                        trail.cost,
-                        trail,
-                        "",
-                    )
+                ending = Ending(
+                    verdict,
+                    reply.status,
+                    reply.backend,
+                    seconds,
+                    reply.first,
+                    reply.usage,
+                    trail.cost,
+                    trail,
+                    "",
                 )
+                record(call, ending)
 
             reply.on_close(closed)
             return reply
@@ -54,7 +52,7 @@ def observe(record: Record, now: Clock) -> Layer:
     return layer
 
 
-def _failed(call: Call, exc: BaseException, seconds: float) -> Ending:
+def _failed(exc: BaseException, seconds: float) -> Ending:
     trail = getattr(exc, "trail", None)
     kept = trail if isinstance(trail, Trail) else None
     if isinstance(exc, RouterError):
@@ -64,4 +62,4 @@ def _failed(call: Call, exc: BaseException, seconds: float) -> Ending:
     else:
         verdict, status, text = CANCELLED, 499, "the client left"
     cost = kept.cost if kept else 0
-    return Ending(call, verdict, status, "", seconds, None, None, cost, kept, text)
+    return Ending(verdict, status, "", seconds, None, None, cost, kept, text)

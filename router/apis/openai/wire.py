@@ -8,7 +8,6 @@ import msgspec
 
 from router.core.call import Usage
 
-
 ABSENT = msgspec.Raw(b"")
 
 
