@@ -38,7 +38,9 @@ class Answer:
     @property
     def eager(self) -> bool:
         """Whether news must not wait: the end, or the first text of a stream."""
-        return self.run.over or (self.stream and not self._begun and self.run.produced > 0)
+        return self.run.over or (
+            self.stream and not self._begun and self.run.produced > self._used
+        )
 
     def advance(self) -> str:
         """The next part of the body; empty while there is nothing to send."""
@@ -87,8 +89,11 @@ class Desk:
     """The answers under way, by TorchServe's request id.
 
     TorchServe writes the head of a response with the first part that is not the last; a first part
-    that is also the last one leaves the caller without a head. So whatever is over in its first
-    call is sent as a part, and closed by an empty one in the next call.
+    that is also the last one leaves the caller without a head. So an answer that is over in its
+    first call is sent as a part, and closed by an empty one in the next call. A refusal is neither
+    (None): only so does TorchServe send its status and its body together; it then hangs up, and if
+    it asks once more, the same empty part closes the request.
+    Source: org.pytorch.serve.job.RestJob.responseInference of TorchServe 0.12.
     """
 
     def __init__(self, engine: Starts, watch: Watch, piece_seconds: float) -> None:
@@ -99,8 +104,8 @@ class Desk:
 
     def serve(
         self, ids: Sequence[str], open_answer: Callable[[int], Answer | str]
-    ) -> list[tuple[str, bool]]:
-        """Per id the next part of its body and whether it is the last.
+    ) -> list[tuple[str, bool | None]]:
+        """Per id the next part of its body and whether it is the last; None for a refusal.
 
         `open_answer(index)` is asked for ids not seen before: an Answer to start, or the whole body
         of a refusal.
@@ -139,13 +144,13 @@ class Desk:
             self._engine.start(runs)
         return refusals
 
-    def _part(self, key: str, refusal: str | None, *, first: bool) -> tuple[str, bool]:
+    def _part(self, key: str, refusal: str | None, *, first: bool) -> tuple[str, bool | None]:
         if key in self._closing:
             self._closing.remove(key)
             return "", True
         if refusal is not None:
             self._closing.add(key)
-            return refusal, False
+            return refusal, None
         answer = self._live[key]
         text = answer.advance()
         if answer.over:
