@@ -151,7 +151,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 def look(call: Call, route: Route, now: float) -> tuple[Sight, ...]:
     """Read every backend's gates, in the order of the route."""
     promise = route.promise.first if call.stream else route.promise.answer
-    size = size_class(call.input_tokens, call.output_limit)
+    size = size_class(call.input_tokens, route.forecast.output_tokens(call))
     return tuple([_sight(b.gates, size, promise, now, first=call.stream) for b in route.backends])
 
 

@@ -1,6 +1,7 @@
 """Measure one backend: how long a call of each size takes, and how many run together.
 
-    size class   floor(log2(predicted work)); a class nobody has used yet borrows the nearest
+    size class   log2 of the work: tokens in, and eight for each token out, as used once the answer
+                 is there; a class nobody has used yet scales the nearest one by the work
     mean         peak-EWMA: a slow answer is believed at once and forgotten slowly
     quantile     log-spaced counts, halved every `half_life` seconds
     queue        seconds are divided by how far in flight passed `concurrency`, so that what is
@@ -97,7 +98,6 @@ class Meter:
     def acquire(self, call: Call) -> Release:
         self.in_flight += 1
         beside = self.in_flight
-        size = size_class(call.input_tokens, call.output_limit)
 
         def release(outcome: Outcome) -> None:
             self.in_flight -= 1
@@ -107,6 +107,11 @@ class Meter:
             if outcome.verdict.limiter == "dropped" and outcome.verdict.name != "lost":
                 return  # a quick refusal is no measure of service
             now, crowd = self._now(), max(1.0, beside / self.concurrency)
+            usage = outcome.usage
+            if usage is not None:
+                size = size_class(usage.input_tokens, usage.output_tokens)
+            else:
+                size = size_class(call.input_tokens, call.output_limit)
             self._add(self._whole, size, outcome.seconds / crowd, now)
             if outcome.first is not None:
                 self._add(self._first, size, outcome.first / crowd, now)
@@ -125,28 +130,36 @@ class Meter:
 
     def mean(self, size: int, now: float) -> float:
         """Seconds of service that a call of this size should take."""
-        spread = self._whole.get(size) or _nearest(self._whole, size)
-        return spread.mean * exp((spread.seen - now) / self._decay) if spread else 0.0
+        spread, scale = _nearest(self._whole, size)
+        if spread is None:
+            return 0.0
+        return spread.mean * scale * exp((spread.seen - now) / self._decay)
 
     def quantile(self, size: int, q: float, now: float, *, first: bool = False) -> float:
         """Seconds within which a share *q* of such calls is served, or sends its first event."""
-        table = self._first if first else self._whole
-        spread = table.get(size) or _nearest(table, size)
+        spread, scale = _nearest(self._first if first else self._whole, size)
         if spread is None:
             return 0.0
-        return spread.quantile(q) * exp((spread.seen - now) / self._decay)
+        # The first event comes before any of the work on the later ones.
+        scale = min(scale, 1.0) if first else scale
+        return spread.quantile(q) * scale * exp((spread.seen - now) / self._decay)
 
     def share(self) -> float:
         """Calls that share the machine, measured, within 1..concurrency."""
         return min(max(1.0, self.shared), float(self.concurrency))
 
 
-def size_class(input_tokens: int, output_limit: int) -> int:
+def size_class(input_tokens: int, output_tokens: float) -> int:
     """Generated tokens weigh more than read ones: they are made one after another."""
-    return (input_tokens + 8 * output_limit).bit_length()
+    return int(input_tokens + 8 * output_tokens).bit_length()
 
 
-def _nearest(table: dict[int, Spread], size: int) -> Spread | None:
+def _nearest(table: dict[int, Spread], size: int) -> tuple[Spread | None, float]:
+    """The class to predict *size* by, and by how much its times are to be stretched."""
+    found = table.get(size)
+    if found is not None:
+        return found, 1.0
     if not table:
-        return None
-    return table[min(table, key=lambda known: abs(known - size))]
+        return None, 1.0
+    known = min(table, key=lambda one: abs(one - size))
+    return table[known], 2.0 ** (size - known)

@@ -1,0 +1,55 @@
+# Verbs of Isocost. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint unit system bench load lock format clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Isocost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: .venv/installed ## create .venv with everything pinned
+
+run: .venv/installed ## serve on this machine: models, TorchServe, sandbox of paid APIs, router
+	@$(BIN)/isocost run
+
+lint: .venv/installed ## linters, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: lint ## everything: linters, types, import rules, all tests
+	$(BIN)/python -m model_store pack
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+unit: .venv/installed ## the quick tests only
+	$(BIN)/pytest -n 2 tests/unit tests/contract
+
+system: .venv/installed ## the tests with real processes
+	$(BIN)/pytest -n 2 --dist loadgroup tests/system
+
+bench: .venv/installed ## measure against alternatives in one run; writes bench/out
+	$(BIN)/python -m tests.bench
+
+load: .venv/installed ## a short Locust run against the running router, with a verdict
+	$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke)
+
+lock: ## resolve all pins again from pyproject.toml
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,dev]'
+	.lock/bin/pip freeze --all --exclude isocost | grep -v "^pip==" | sed 's/+cpu$$//' > requirements.txt
+	rm -rf .lock && $(PYTHON) -m tests.pins
+
+format: .venv/installed ## format the code
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+clean: ## remove what was built, not what was downloaded
+	rm -rf .venv var model_store/archives .pytest_cache .mypy_cache .ruff_cache

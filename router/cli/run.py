@@ -1,0 +1,221 @@
+"""`isocost run`: everything on this machine, in the foreground; Ctrl-C stops all of it.
+
+    python -m model_store pack ...     the local models that the configuration names
+    python -m serving ...              TorchServe and its supervisor
+    python -m load_tests.sandbox ...   only while a paid API's key is not set
+    isocost serve                      the router
+
+Each is a program of its own with its own log under the state folder. One that ends by itself
+ends the run, except TorchServe, which its supervisor restarts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from rich.console import Console
+
+from router.cli import parser
+from router.config import Config, ConfigError, read
+
+WAIT = 240.0
+"""Seconds for TorchServe to load its models, on a slow machine."""
+GRACE = 20.0
+"""Seconds that a program may take to stop."""
+
+
+def main(words: list[str]) -> int:
+    options = parser("run")
+    options.add_argument("--config", type=Path, default=Path("isocost.yaml"))
+    options.add_argument("--state", type=Path, default=Path("var"))
+    options.add_argument("--archives", type=Path, default=Path("model_store/archives"))
+    options.add_argument("--no-sandbox", action="store_true", help="insist on the real paid APIs")
+    options.add_argument("--workers", type=int, default=1, help="processes of the router")
+    given = options.parse_args(words)
+    console = Console(stderr=True, highlight=False)
+    try:
+        config = read(given.config)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    programs = _Programs(given.state / "logs")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(config, given, programs, console)
+    except KeyboardInterrupt:
+        console.print("stopping")
+        return 0
+    finally:
+        programs.stop()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(config: Config, given: Namespace, programs: _Programs, console: Console) -> int:
+    models = sorted({b.model for b in config.backends.values() if b.api == "torchserve"})
+    if models:
+        console.print(f"[b]models[/b] {', '.join(models)}")
+        packed = subprocess.run(
+            [
+                *(sys.executable, "-m", "model_store", "pack"),
+                *models,
+                *("--archives", str(given.archives)),
+            ],
+            check=False,
+        )
+        if packed.returncode:
+            return packed.returncode
+        programs.start("serving", _serving(config, models, given))
+    sandboxed = not given.no_sandbox and _sandboxed(config)
+    if sandboxed:
+        console.print(
+            f"[yellow]sandbox[/yellow] {', '.join(sandboxed)}: no key is set, so a stand-in on "
+            "this machine answers for the paid API, and every answer says so"
+        )
+        programs.start("sandbox", _sandbox(config, given))
+    router = [sys.executable, "-m", "router", "serve", "--config", str(given.config)]
+    router += ["--state", str(given.state / "router"), "--workers", str(given.workers)]
+    programs.start("router", [*router, "--sandbox"] if sandboxed else router)
+    address = f"http://{config.server.host}:{config.server.port}"
+    if not _wait(config, address, programs, console):
+        return programs.report(console)
+    _hello(config, address, console)
+    while True:
+        time.sleep(0.5)
+        if programs.ended():
+            return programs.report(console)
+
+
+def _serving(config: Config, models: list[str], given: Namespace) -> list[str]:
+    first = next(b for b in config.backends.values() if b.api == "torchserve")
+    port = urlsplit(first.base or "").port or 8085
+    command = [sys.executable, "-m", "serving", "--archives", str(given.archives)]
+    command += ["--models", ",".join(models), "--state", str(given.state / "serving")]
+    command += ["--port", str(port)]
+    if first.status:
+        command += ["--status-port", str(urlsplit(first.status).port or 8084)]
+    return command
+
+
+def _sandboxed(config: Config) -> list[str]:
+    return [
+        name
+        for name, b in config.backends.items()
+        if b.sandbox and b.key_env and not os.environ.get(b.key_env)
+    ]
+
+
+def _sandbox(config: Config, given: Namespace) -> list[str]:
+    base = next(b.sandbox.base for b in config.backends.values() if b.sandbox)
+    command = [sys.executable, "-m", "load_tests.sandbox", "--profile", "realistic"]
+    return [
+        *command,
+        *("--port", str(urlsplit(base).port), "--state", str(given.state / "sandbox")),
+    ]
+
+
+class _Programs:
+    """The programs that were started, in order."""
+
+    def __init__(self, logs: Path) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: list[str]) -> None:
+        with (self._logs / f"{name}.log").open("wb") as log:
+            # A session of its own: Ctrl-C reaches only this program, which stops them in order.
+            self._running[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def ended(self) -> str:
+        """The name of one that ended by itself; "" while all run."""
+        return next((n for n, p in self._running.items() if p.poll() is not None), "")
+
+    def report(self, console: Console) -> int:
+        name = self.ended()
+        log = self._logs / f"{name}.log"
+        tail = log.read_text(errors="replace").strip().splitlines()[-15:] if name else []
+        console.print(f"[red]{name or 'TorchServe'} is not running[/red]; its log: {log}")
+        for line in tail:
+            console.print(f"  {line}", markup=False)
+        return 1
+
+    def stop(self) -> None:
+        for process in reversed(self._running.values()):
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + GRACE
+        for process in reversed(self._running.values()):
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(config: Config, address: str, programs: _Programs, console: Console) -> bool:
+    """Until the router answers and every local model is ready."""
+    statuses = {b.status for b in config.backends.values() if b.status}
+    until = time.monotonic() + WAIT
+    with console.status("starting the router") as status:
+        while time.monotonic() < until and not programs.ended():
+            if _page(f"{address}/livez") is None:
+                time.sleep(0.2)
+                continue
+            waiting = [name for url in statuses for name in _unready(url)]
+            # The router's own view follows within a second; the first request should see it.
+            if not waiting and all(_ready(address)):
+                return True
+            status.update(f"loading models: {', '.join(waiting) or 'almost there'}")
+            time.sleep(0.3)
+    return False
+
+
+def _unready(url: str) -> list[str]:
+    page = _page(url)
+    if page is None or not page.get("models"):
+        return ["TorchServe"]
+    return [name for name, model in page["models"].items() if not model["ready"]]
+
+
+def _ready(address: str) -> list[bool]:
+    page = _page(f"{address}/readyz")
+    return [not page["degraded"]] if page else [False]
+
+
+def _page(url: str) -> dict[str, Any] | None:
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310 - addresses of the configuration
+            found: dict[str, Any] = json.load(answer)
+    except (URLError, OSError, ValueError):
+        return None
+    return found
+
+
+def _hello(config: Config, address: str, console: Console) -> None:
+    chat = next((n for n, r in config.routes.items() if r.task == "chat"), "assistant")
+    body = json.dumps({"model": chat, "messages": [{"role": "user", "content": "Hello!"}]})
+    console.print(f"\n[b green]Isocost is ready[/b green] at {address}\n")
+    console.print("Send the first request:\n")
+    # Not through the console, which would break the line: it is meant to be copied.
+    print(f"  curl -si {address}/v1/chat/completions \\", file=sys.stderr)
+    print(f"    -H 'content-type: application/json' -d '{body}'\n", file=sys.stderr)
+    console.print("or talk to it:        .venv/bin/isocost chat")
+    console.print('ask for a plan:       .venv/bin/isocost explain "Hello!"')
+    console.print(f"look at the metrics:  {address}/metrics")
+    console.print("stop it:              Ctrl-C")
