@@ -38,9 +38,7 @@ class Answer:
     @property
     def eager(self) -> bool:
         """Whether news must not wait: the end, or the first text of a stream."""
-        return self.run.over or (
-            self.stream and not self._begun and self.run.produced > self._used
-        )
+        return self.run.over or (self.stream and not self._begun and self.run.produced > self._used)
 
     def advance(self) -> str:
         """The next part of the body; empty while there is nothing to send."""

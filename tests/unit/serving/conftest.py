@@ -8,20 +8,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session")
 def gpt2(tmp_path_factory):
-    from models import causal
+    from serving_tiny import causal
 
     return causal(tmp_path_factory.mktemp("gpt2") / "model", "gpt2")
 
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory):
-    from models import causal, convert
+    from serving_tiny import causal, convert
 
     return convert(causal(tmp_path_factory.mktemp("llama") / "model", "llama"))
 
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory):
-    from models import convert, encoder
+    from serving_tiny import convert, encoder
 
     return convert(encoder(tmp_path_factory.mktemp("bert") / "model", "bert"))

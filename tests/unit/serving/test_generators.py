@@ -33,12 +33,16 @@ def engine_of(folder, name, **more):
 
 def reference(folder, prompt, count):
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    out = model.generate(torch.tensor([prompt]), max_new_tokens=count, do_sample=False, pad_token_id=0)
+    out = model.generate(
+        torch.tensor([prompt]), max_new_tokens=count, do_sample=False, pad_token_id=0
+    )
     ids = out[0, len(prompt) :].tolist()
     return ids[: ids.index(0)] if 0 in ids else ids
 
 
-@pytest.mark.parametrize(("model", "name"), [("gpt2", "torch"), ("llama", "torch"), ("llama", "ctranslate2")])
+@pytest.mark.parametrize(
+    ("model", "name"), [("gpt2", "torch"), ("llama", "torch"), ("llama", "ctranslate2")]
+)
 def test_batched_greedy_text_is_that_of_each_prompt_alone(request, model, name):
     """Prompts of unlike lengths, one joining late, each with its own limit."""
     folder = request.getfixturevalue(model)

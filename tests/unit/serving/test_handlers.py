@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from models import causal, encoder
+from serving_tiny import causal, encoder
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from ts.context import Context, RequestProcessor
 
@@ -42,7 +42,9 @@ def drive(handler, context, bodies):
             if context.stopping_criteria[index](parts[index]):
                 del live[key]
         if not live:
-            return [out[str(i)] for i in range(len(bodies))], [status[str(i)] for i in range(len(bodies))]
+            return [out[str(i)] for i in range(len(bodies))], [
+                status[str(i)] for i in range(len(bodies))
+            ]
     raise AssertionError("not over")
 
 
@@ -55,7 +57,12 @@ def chatty(request, llama):
     handler.engine.close()
 
 
-CHAT = {"task": "chat", "messages": [{"role": "user", "content": "hello 🙂"}], "max_tokens": 12, "temperature": 0}
+CHAT = {
+    "task": "chat",
+    "messages": [{"role": "user", "content": "hello 🙂"}],
+    "max_tokens": 12,
+    "temperature": 0,
+}
 
 
 def test_streams_and_whole_answers_say_the_same(chatty):
@@ -71,7 +78,9 @@ def test_streams_and_whole_answers_say_the_same(chatty):
     assert "".join(line.get("text", "") for line in lines) == answer["text"]
     assert {**lines[-1], "text": answer["text"]} == answer
     tokenizer = handler.tokenizer
-    prompt = tokenizer.apply_chat_template(CHAT["messages"], tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(
+        CHAT["messages"], tokenize=False, add_generation_prompt=True
+    )
     assert answer["usage"]["input_tokens"] == len(tokenizer(prompt)["input_ids"])
     assert 0 < answer["usage"]["output_tokens"] <= 12
     assert json.loads(refused)["code"] == "invalid_request"
@@ -102,9 +111,13 @@ def test_a_caller_that_left_is_forgotten(chatty):
 def test_a_model_without_a_template_does_not_chat(tmp_path):
     """It says what to do instead."""
     handler = GenerationHandler()
-    context = context_for(causal(tmp_path / "model", chat=False), task=["chat", "complete"], engine="torch")
+    context = context_for(
+        causal(tmp_path / "model", chat=False), task=["chat", "complete"], engine="torch"
+    )
     handler.initialize(context)
-    (answer, text), status = drive(handler, context, [CHAT, {"task": "complete", "prompt": "one", "max_tokens": 2}])
+    (answer, text), status = drive(
+        handler, context, [CHAT, {"task": "complete", "prompt": "one", "max_tokens": 2}]
+    )
     handler.engine.close()
     assert status == [400, 200]
     assert json.loads(answer)["code"] == "unsupported"
@@ -112,15 +125,22 @@ def test_a_model_without_a_template_does_not_chat(tmp_path):
 
 
 def vectors(answer):
-    return np.stack([np.frombuffer(base64.b64decode(e), "<f4") for e in json.loads(answer)["embeddings"]])
+    return np.stack(
+        [np.frombuffer(base64.b64decode(e), "<f4") for e in json.loads(answer)["embeddings"]]
+    )
 
 
 def bare(folder, texts):
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModel.from_pretrained(folder).eval(),
+    )
     rows = []
     for text in texts:
         with torch.inference_mode():
-            rows.append(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy())
+            rows.append(
+                model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+            )
     return np.stack([row / np.linalg.norm(row) for row in rows])
 
 
@@ -130,11 +150,17 @@ def test_embeddings_are_those_of_the_bare_model(bert, engine):
     handler, texts = EncoderHandler(), ["hello world", "cat", "hello cat hello world cat"]
     context = context_for(bert, task=["embed", "classify"], engine=engine)
     handler.initialize(context)
-    bodies = [{"task": "embed", "texts": texts[:1]}, {"task": "embed", "texts": ["cat " * 100]}, {"task": "embed", "texts": texts[1:]}]
+    bodies = [
+        {"task": "embed", "texts": texts[:1]},
+        {"task": "embed", "texts": ["cat " * 100]},
+        {"task": "embed", "texts": texts[1:]},
+    ]
     first, bad, second = call(handler, context, bodies)
     assert [context.get_response_status(i)[0] for i in range(3)] == [200, 400, 200]
     assert json.loads(bad)["code"] == "context_length_exceeded"
-    assert np.allclose(np.concatenate([vectors(first), vectors(second)]), bare(bert, texts), atol=1e-4)
+    assert np.allclose(
+        np.concatenate([vectors(first), vectors(second)]), bare(bert, texts), atol=1e-4
+    )
     assert json.loads(first)["usage"] == {"input_tokens": 4}
     assert json.loads(first)["dimensions"] == 32
 
@@ -145,7 +171,10 @@ def test_a_trained_head_scores_its_labels(tmp_path, kind):
     folder = encoder(tmp_path / "model", kind, ["good", "bad", "odd"])
     handler, context = EncoderHandler(), context_for(folder, task=["classify"], engine="torch")
     handler.initialize(context)
-    bodies = [{"task": "classify", "texts": ["hello cat"]}, {"task": "classify", "texts": ["cat"], "labels": ["nice"]}]
+    bodies = [
+        {"task": "classify", "texts": ["hello cat"]},
+        {"task": "classify", "texts": ["cat"], "labels": ["nice"]},
+    ]
     good, bad = call(handler, context, bodies)
     result = json.loads(good)["results"][0]
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -163,7 +192,14 @@ def test_zero_shot_needs_labels(bert):
     """And gives shares that add up to one."""
     handler, context = EncoderHandler(), context_for(bert, task=["classify"], engine="torch")
     handler.initialize(context)
-    none, some = call(handler, context, [{"task": "classify", "texts": ["cat"]}, {"task": "classify", "texts": ["cat"], "labels": ["hello", "cat"]}])
+    none, some = call(
+        handler,
+        context,
+        [
+            {"task": "classify", "texts": ["cat"]},
+            {"task": "classify", "texts": ["cat"], "labels": ["hello", "cat"]},
+        ],
+    )
     assert json.loads(none)["code"] == "invalid_request"
     assert sum(json.loads(some)["results"][0]["scores"]) == pytest.approx(1)
 

@@ -33,7 +33,10 @@ def test_bytes_that_never_become_a_character_do_not_stop_the_text():
     assert "".join(pieces).endswith("ok")
 
 
-@given(st.lists(st.text("abX", max_size=3)), st.lists(st.text("abX", min_size=1, max_size=3), min_size=1, max_size=3))
+@given(
+    st.lists(st.text("abX", max_size=3)),
+    st.lists(st.text("abX", min_size=1, max_size=3), min_size=1, max_size=3),
+)
 def test_stops_cut_where_the_whole_text_would_be_cut(pieces, stops):
     """However the text is cut into pieces, the result is that of the first stop in it."""
     scan, out = Stops(stops), ""

@@ -17,7 +17,9 @@ def body(**fields):
 
 def test_a_chat_is_read_with_its_defaults_open():
     """Left-out fields are not guessed here."""
-    request = decode(body(task="chat", messages=[{"role": "user", "content": "x"}], temperature=0), ALL)
+    request = decode(
+        body(task="chat", messages=[{"role": "user", "content": "x"}], temperature=0), ALL
+    )
     assert isinstance(request, Chat)
     assert (request.max_tokens, request.temperature, request.stream) == (None, 0, False)
 
@@ -44,7 +46,9 @@ def test_what_the_contract_does_not_know_is_refused(fields):
     assert refused.value.code == "invalid_request"
 
 
-@pytest.mark.parametrize("item", [{}, {"body": b""}, {"body": b"\xff{"}, {"body": b"[1]"}, {"data": b"nope"}])
+@pytest.mark.parametrize(
+    "item", [{}, {"body": b""}, {"body": b"\xff{"}, {"body": b"[1]"}, {"data": b"nope"}]
+)
 def test_a_body_that_is_no_request_is_refused(item):
     """Rubbish is the caller's fault, not the batch's."""
     with pytest.raises(Refused):

@@ -1,0 +1,224 @@
+"""The supervisor and a real TorchServe with tiny models, packed as ARCHIVE.yaml says."""
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import serving_models as tiny
+import torch
+import yaml
+from transformers import AutoModel, AutoTokenizer
+
+from serving.supervisor.folder import free_ports
+
+pytestmark = [pytest.mark.system, pytest.mark.serving, pytest.mark.xdist_group("torchserve")]
+SERVING = Path(__file__).parents[3] / "serving"
+
+
+def pack(archive: Path, kind: str, model: Path, **handler) -> None:
+    packing = yaml.safe_load((SERVING / "ARCHIVE.yaml").read_text())["kinds"][kind]
+    name = archive.stem
+    config = packing["config"] | {
+        "handler": packing["config"]["handler"] | {"name": name, "threads": 1, **handler}
+    }
+    manifest = {
+        "runtime": "python",
+        "archiverVersion": "0.12.0",
+        "model": {
+            "modelName": name,
+            "handler": packing["handler"],
+            "modelVersion": "1.0",
+            "configFile": "model-config.yaml",
+        },
+    }
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        out.writestr("model-config.yaml", yaml.safe_dump(config))
+        for inside, source in packing["files"].items():
+            out.write(SERVING / source, inside)
+        for file in sorted(model.rglob("*")):
+            if file.is_file():
+                out.write(file, f"model/{file.relative_to(model)}")
+
+
+class Served:
+    def __init__(self, folder: Path):
+        self.folder, self.archives, self.state = folder, folder / "mar", folder / "state"
+        self.port, self.management, metrics, self.status_port = free_ports(4)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "serving", "--archives", str(self.archives), "--state", str(self.state), "--port", str(self.port),
+             "--management-port", str(self.management), "--metrics-port", str(metrics), "--status-port", str(self.status_port)],
+            stderr=(folder / "supervisor.log").open("wb"),
+        )  # fmt: skip
+
+    def http(self, port, method, path, body=None, timeout=30):
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        key = self.state / "inference.key"
+        link.request(
+            method,
+            path,
+            json.dumps(body) if body else None,
+            {
+                "Authorization": f"Bearer {key.read_text() if key.exists() else ''}",
+                "Content-Type": "application/json",
+            },
+        )
+        return link.getresponse()
+
+    def status(self):
+        return json.loads(self.http(self.status_port, "GET", "/status").read())
+
+    def wait_ready(self, seconds=60, beyond=-1):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if (
+                    self.http(self.status_port, "GET", "/readyz").status == 200
+                    and self.status()["restarts"] > beyond
+                ):
+                    return self.status()
+            except OSError:
+                pass
+            time.sleep(0.2)
+        logs = [
+            file.read_text(errors="replace")[-3000:] for file in (self.state / "logs").glob("*.log")
+        ]
+        raise AssertionError("not ready\n" + "\n".join(logs))
+
+    def ask(self, model, **body):
+        answer = self.http(self.port, "POST", f"/predictions/{model}", body)
+        return answer.status, answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "mar").mkdir()
+    chat = tiny.convert(tiny.causal(folder / "llama", "llama"))
+    enc = tiny.encoder(folder / "bert", "bert")
+    pack(folder / "mar" / "fast.mar", "generate", chat, quantization="none")
+    pack(folder / "mar" / "plain.mar", "generate", chat, engine="torch", quantization="none")
+    pack(folder / "mar" / "enc.mar", "embed+classify", enc, engine="torch", quantization="none")
+    server = Served(folder)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(30)
+
+
+CHAT = {
+    "task": "chat",
+    "messages": [{"role": "user", "content": "hello 🙂"}],
+    "max_tokens": 16,
+    "temperature": 0,
+}
+
+
+@pytest.mark.parametrize("model", ["fast", "plain"])
+def test_chat_whole_streamed_and_together(served, model):
+    """All say the same; a bad item gets its 400 beside them."""
+    code, text = served.ask(model, **CHAT)
+    whole = json.loads(text)
+    assert (code, whole["model"]) == (200, model)
+    found = {}
+
+    def one(index):
+        bad = {"n": 3} if index == 2 else {}
+        found[index] = served.ask(model, **CHAT, stream=index % 2 == 1, **bad)
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert found[2][0] == 400
+    assert json.loads(found[2][1])["code"] == "invalid_request"
+    assert [json.loads(found[index][1]) for index in (0, 4)] == [whole, whole]
+    for index in (1, 3, 5):
+        lines = [json.loads(line) for line in found[index][1].splitlines()]
+        assert "".join(line.get("text", "") for line in lines) == whole["text"]
+        assert {**lines[-1], "text": whole["text"]} == whole
+
+
+def test_a_caller_that_left_is_dropped(served):
+    """The model is idle again long before the answer would have ended."""
+    answer = served.http(
+        served.port, "POST", "/predictions/plain", {**CHAT, "max_tokens": 100, "stream": True}
+    )
+    answer.read1(10)
+    answer.close()
+    code, text = served.ask("plain", **CHAT)
+    assert code == 200
+    assert json.loads(text)["usage"]["output_tokens"] > 0
+
+
+def test_embeddings_are_those_of_the_bare_model(served):
+    """Many at once, each gets its own."""
+    model, tokenizer = (
+        AutoModel.from_pretrained(served.folder / "bert").eval(),
+        AutoTokenizer.from_pretrained(served.folder / "bert"),
+    )
+    texts, found = ["hello", "hello cat world", "cat " * 20, "world cat"], {}
+
+    def one(index):
+        found[index] = served.ask("enc", task="embed", texts=[texts[index]])
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for index, text in enumerate(texts):
+        with torch.inference_mode():
+            state = (
+                model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+            )
+        vector = np.frombuffer(
+            base64.b64decode(json.loads(found[index][1])["embeddings"][0]), "<f4"
+        )
+        assert np.allclose(vector, state / np.linalg.norm(state), atol=1e-4)
+    assert served.ask("enc", task="classify", texts=["cat"])[0] == 400
+
+
+def test_keys_are_asked_for_and_kept(served):
+    """No key, no answer; management is not open to the inference key."""
+    link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    link.request("POST", "/predictions/fast", json.dumps(CHAT))
+    assert link.getresponse().status == 400
+    assert served.http(served.management, "GET", "/models").status == 400
+    assert (served.state / "inference.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_torchserve_comes_back_by_itself(served):
+    """Killed hard; status says down, then up, and requests are answered."""
+    before = served.status()
+    os.kill(before["pid"], signal.SIGKILL)
+    end = time.monotonic() + 5
+    while served.status()["up"] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not served.status()["up"]
+    after = served.wait_ready(beyond=before["restarts"])
+    assert after["pid"] != before["pid"]
+    assert served.ask("fast", **CHAT)[0] == 200
+
+
+def test_a_clean_stop_leaves_nothing(served):
+    """Exit code 0, no process of the group left."""
+    family = psutil.Process(served.process.pid).children(recursive=True)
+    assert family
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(30) == 0
+    assert not [
+        process
+        for process in family
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
