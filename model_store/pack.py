@@ -1,4 +1,4 @@
-"""From a catalog entry to `archives/<model>.mar`: fetch, convert, write; or nothing, if all is there."""
+"""From a catalog entry to `archives/<model>.mar`: fetch, convert, write; or leave as it is."""
 
 import json
 import time

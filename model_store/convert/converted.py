@@ -3,7 +3,7 @@
 1. Weights become safetensors, if they are not (GGUF is slow to load, a pickle unsafe).
 2. torch reads that folder; for ctranslate2 its weights are replaced by `ct2/`, rounded if asked.
 
-Each step is kept in the cache under a hash of its inputs: files, settings, the converters' versions.
+Each step is kept in the cache under a hash of its inputs: files, settings, versions of converters.
 """
 
 import hashlib

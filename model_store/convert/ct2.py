@@ -21,9 +21,17 @@ def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: 
             link = Path(temporary) / inside
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())
+        _name_the_positions(Path(temporary) / "config.json")
         try:
             _convert(temporary, into / "ct2", quantization)
-        except (ImportError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (
+            ImportError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            AssertionError,
+            RuntimeError,
+        ) as error:
             why = reason(error).split(" (supported")[0].removesuffix(".")
             raise ConversionError(
                 f"CTranslate2 cannot run {name}: {why}. Pack it with --engine torch."
@@ -41,6 +49,13 @@ def _convert(folder: str, into: Path, quantization: str) -> None:
             converter = TransformersConverter(folder)
             rounding = None if quantization == "none" else quantization
             converter.convert(str(into), quantization=rounding)
+
+
+def _name_the_positions(file: Path) -> None:
+    config = json.loads(file.read_bytes())
+    file.unlink()
+    # The converter of BERT asks for a key that Transformers 5 no longer writes, as there is one kind.
+    file.write_text(json.dumps({"position_embedding_type": "absolute"} | config), encoding="utf-8")
 
 
 def _check_head(files: dict[str, Path], name: str) -> None:

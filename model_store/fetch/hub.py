@@ -1,6 +1,7 @@
 """Models of the Hugging Face hub, by its own client (with its own cache and HF_* settings)."""
 
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 from model_store.errors import SourceError, reason
@@ -24,7 +25,11 @@ def from_hub(source: Hub, into: Path) -> None:
             "(and HF_TOKEN, where the model asks for it), then run the command again."
         ) from error
     for file in sorted(f for f in found.rglob("*") if f.is_file()):
-        target = into / file.relative_to(found)
+        name = file.relative_to(found).as_posix()
+        # The client's cache is shared: others may have fetched more of the same commit.
+        if not any(fnmatch(name, pattern) for pattern in take):
+            continue
+        target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     # The commit that an unpinned revision meant today; a name that no packed file has.

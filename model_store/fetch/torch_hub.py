@@ -17,7 +17,8 @@ def from_torch_hub(source: TorchHub, into: Path, catalog: Path) -> None:
         if not hasattr(made, "save_pretrained"):
             raise SourceError(
                 f"{source.repo}: {entry}() returned a {type(made).__name__}, "
-                "which has no save_pretrained; name an entry point that returns a Transformers model or tokenizer."
+                "which has no save_pretrained; name an entry point that returns a Transformers "
+                "model or tokenizer."
             )
         made.save_pretrained(into)
 
