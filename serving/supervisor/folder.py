@@ -98,6 +98,16 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def require_free(port: int) -> None:
+    """Raises: OSError that names the port where somebody listens on it already."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OSError(f"port {port} is taken; choose others with --port and its kin") from error
+
+
 def _scratch(root: Path) -> Path:
     inside = root / "tmp"
     if len(str(inside)) <= LONGEST_SOCKET_FOLDER:

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Sequence
 
-from serving.supervisor.folder import Folder, Taken, replace
+from serving.supervisor.folder import Folder, Taken, replace, require_free
 from serving.supervisor.java import NoJava
 from serving.supervisor.keeper import Keeper
 from serving.supervisor.options import Options, read_options
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with folder.lock():
             end_leftover(folder)
+            for port in (options.port, options.management_port, options.metrics_port):
+                require_free(port)
             return _run(options, folder, stop)
     except (Taken, NoJava, RuntimeError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400  (the message is for a person)

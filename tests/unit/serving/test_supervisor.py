@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import stat
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serving.supervisor.backoff import LONGEST_SECONDS, Backoff
-from serving.supervisor.folder import Folder, Taken, free_ports, replace
+from serving.supervisor.folder import Folder, Taken, free_ports, replace, require_free
 from serving.supervisor.health import HUNG_FAILURES, Health
 from serving.supervisor.java import NoJava, find_java, java_flags
 from serving.supervisor.keeper import SILENT_SECONDS, START_SECONDS, Keeper
@@ -81,6 +82,17 @@ def test_the_key_is_for_its_owner_only(tmp_path):
     assert (tmp_path / "inference.key").read_text() == "two"
     assert stat.S_IMODE((tmp_path / "inference.key").stat().st_mode) == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["inference.key"]
+
+
+def test_a_port_that_is_taken_is_named():
+    """TorchServe itself would only end, again and again."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=str(port)):
+            require_free(port)
+    require_free(port)
 
 
 def test_a_state_folder_has_one_supervisor(tmp_path):
