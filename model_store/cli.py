@@ -48,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     grammar = parser()
-    options = grammar.parse_args(arguments)
+    # So that names may also stand after options.
+    options = grammar.parse_intermixed_args(arguments)
     if options.command == "remove" and not options.names:
         grammar.error("remove needs the names of the models")
     places = Places(catalog=options.catalog, archives=options.archives)

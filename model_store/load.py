@@ -81,8 +81,8 @@ def choose(entries: dict[str, Entry], name: str, engine: Engine | None) -> tuple
     """
     known = {entry.archive_name(e): (entry, e) for entry in entries.values() for e in entry.engines}
     if name not in known:
-        hint = _nearest(name, known) or f"the catalog has {', '.join(known) or 'no entries'}"
-        raise CatalogError(f"There is no model {name!r} in the catalog; {hint}.")
+        hint = _nearest(name, known) or f"it has {', '.join(known) or 'no entries'}."
+        raise CatalogError(f"There is no model {name!r} in the catalog; {hint}")
     entry, meant = known[name]
     if engine is None or engine == meant:
         return entry, meant

@@ -54,7 +54,7 @@ def _convert(folder: str, into: Path, quantization: str) -> None:
 def _name_the_positions(file: Path) -> None:
     config = json.loads(file.read_bytes())
     file.unlink()
-    # The converter of BERT asks for a key that Transformers 5 no longer writes, as there is one kind.
+    # The converter of BERT asks for a key that Transformers 5 no longer writes.
     file.write_text(json.dumps({"position_embedding_type": "absolute"} | config), encoding="utf-8")
 
 
