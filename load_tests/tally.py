@@ -1,7 +1,7 @@
 """Adds up what the answers say about themselves: which backend served, at what cost, what it saved.
 
 Whole answers say it in the headers x-isocost-backend, -cost-usd and -saved-usd; a stream knows its
-cost only at its end and says it in a last comment line `: isocost ... cost-usd=...`.
+cost only at its end and says it in a last comment line `: isocost ... cost-usd=... saved-usd=...`.
 Money is counted in integer pico-dollars, so that a long run adds up exactly.
 """
 
@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 PICO = 10**12
-AT_END = re.compile(rb"^: isocost .*?cost-usd=([0-9.]+)")
+AT_END = re.compile(rb"^: isocost .*?cost-usd=([0-9.]+)(?: saved-usd=(-?[0-9.]+))?")
 
 
 class Tally:
@@ -38,6 +38,8 @@ class Tally:
         if found is not None:
             self.priced += 1
             self.cost += _pico(found.group(1).decode())
+            if found.group(2):
+                self.saved += _pico(found.group(2).decode())
 
     def told(self) -> dict[str, Any]:
         """The sums, with None where no answer said anything."""

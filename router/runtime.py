@@ -18,9 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from pyreqwest.exceptions import PyreqwestError
-
 from router.config import ConfigError, read
 from router.core.api import Endpoint
 from router.core.call import Call
@@ -28,10 +25,11 @@ from router.core.ending import Ending
 from router.core.gate import Clock
 from router.core.service import Service
 from router.decisions import Decision, Decisions
+from router.http1 import Pool
 from router.journal import Journal
 from router.pipeline import Pipeline, World, build
 from router.telemetry import Telemetry
-from router.transport import client, fetch_json, http
+from router.transport import fetch_json, http
 
 log = logging.getLogger("isocost")
 POLL = 1.0
@@ -54,7 +52,7 @@ class Runtime:
         self.now = now
         self.env = os.environ if env is None else env
         self.telemetry = Telemetry()
-        self.pool = client()
+        self.pool = Pool()
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
         self.decisions = Decisions(server.decisions)
@@ -146,6 +144,6 @@ class Runtime:
 
 async def _every(seconds: float, step: Any) -> None:
     while True:
-        with suppress(PyreqwestError, TimeoutError, msgspec.DecodeError, OSError):
+        with suppress(TimeoutError, OSError):
             await step()
         await asyncio.sleep(seconds)

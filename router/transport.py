@@ -1,4 +1,4 @@
-"""The one file that opens sockets: send a Wire, return a Reply or raise.
+"""Send a Wire, return a Reply or raise: the one user of `http1`, which opens the sockets.
 
 Every wait on a backend happens here, so this is where the call's deadline is enforced. A stream
 is returned after its first event: until then another backend may still be tried, after it the
@@ -13,87 +13,65 @@ that nobody reads on.
 from __future__ import annotations
 
 from asyncio import timeout, timeout_at
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import msgspec
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestError
 
 from router.core import verdict
-from router.core.api import Api, Endpoint, Malformed, Reader, Wire
+from router.core.api import Api, Endpoint, Malformed, Reader
 from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Service
 from router.core.task import Event
+from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
 
 
-def client(*, connections: int = 1024) -> Client:
-    """The pool of connections, shared by all backends. Close it at shutdown."""
-    return (
-        ClientBuilder()
-        .connect_timeout(timedelta(seconds=5))
-        .pool_idle_timeout(timedelta(seconds=55))
-        .max_connections(connections)
-        .follow_redirects(enable=False)
-        .tcp_nodelay(enabled=True)
-        .http1_only()
-        .default_cookie_store(enable=False)
-        .no_proxy()
-        .build()
-    )
+JSON = {"content-type": "application/json"}
 
 
-def http(endpoint: Endpoint, *, pool: Client, now: Clock) -> Service:
-    """The leaf service of one backend."""
-    name, api = endpoint.name, endpoint.api
+def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
+    """The leaf service of one backend. Raises ValueError for a base that is no URL."""
+    name, api, origin = endpoint.name, endpoint.api, Origin.of(endpoint.base)
 
     async def send(call: Call) -> Reply:
         started = now()
         until = call.deadline
         if call.stream and endpoint.first_event is not None:
             until = min(until, started + endpoint.first_event)
+        wire = api.request(call, endpoint.model)
+        headers = {
+            "content-type": "application/json",
+            **wire.headers,
+            **api.auth(endpoint.secret()),
+        }
         try:
             async with timeout_at(until):
-                request = _request(endpoint, pool, api.request(call, endpoint.model))
+                response = await pool.exchange(
+                    origin, wire.path, wire.body, headers, whole=not call.stream
+                )
                 if call.stream:
-                    return await _Stream(name, api, call, now).open(request.build_streamed())
-                return await _whole(name, request.build(), api, api.reader(call))
+                    return await _Stream(name, api, call, now, response).open(started)
+                return _whole(name, api, response, api.reader(call))
         except TimeoutError as exc:
             waited = f"no answer within {now() - started:.2f} s"
             raise AttemptFailed(name, verdict.LOST, waited) from exc
-        except ConnectError as exc:
-            raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {_cause(exc)}") from exc
-        except PyreqwestError as exc:
-            raise AttemptFailed(name, verdict.LOST, _cause(exc)) from exc
-        except (Malformed, BrokenStream) as exc:
+        except ConnectFailed as exc:
+            raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {exc}") from exc
+        except (Broken, Malformed, BrokenStream) as exc:
             raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
 
     return send
 
 
-def _request(endpoint: Endpoint, pool: Client, wire: Wire) -> Any:
-    request = pool.post(endpoint.base + wire.path).body_bytes(wire.body)
-    request = request.header("content-type", "application/json")
-    for key, value in wire.headers.items():
-        request = request.header(key, value)
-    for key, value in endpoint.api.auth(endpoint.secret()).items():
-        request = request.header(key, value, is_sensitive=True)
-    return request
-
-
-async def _whole(name: str, request: Any, api: Api, reader: Reader) -> Reply:
-    response = await request.send()
-    body = bytes(await response.bytes())
-    status: int = response.status
-    if status >= 400:
-        return _failed(name, api, status, body, response)
-    result = reader.whole(body)
-    reply = Reply(backend=name, status=status, usage=reader.usage)
+def _whole(name: str, api: Api, response: Response, reader: Reader) -> Reply:
+    if response.status >= 400:
+        return _failed(name, api, response)
+    result = reader.whole(response.body)
+    reply = Reply(backend=name, status=response.status, usage=reader.usage)
     if isinstance(result, bytes):
         reply.body = result
     else:
@@ -105,81 +83,64 @@ async def _whole(name: str, request: Any, api: Api, reader: Reader) -> Reply:
 class _Stream:
     """One streamed answer: open until its last event was read, or until it is left."""
 
-    def __init__(self, name: str, api: Api, call: Call, now: Clock) -> None:
+    def __init__(self, name: str, api: Api, call: Call, now: Clock, response: Response) -> None:
         self._name, self._api, self._now = name, api, now
+        self._response = response
         self._reader = api.reader(call)
         self._deadline = call.deadline
 
-    async def open(self, request: Any) -> Reply:
-        """The reply, after its first event. Raises AttemptFailed, BrokenStream."""
-        started = self._now()
-        response = await request.__aenter__()
+    async def open(self, started: float) -> Reply:
+        """The reply, after its first event. Raises AttemptFailed, Broken, BrokenStream."""
+        response = self._response
         try:
-            status: int = response.status
-            if status >= 400:
-                body = bytes(await response.body_reader.bytes())
-                reply = _failed(self._name, self._api, status, body, response)
-                await _leave(request)
-                return reply
-            pieces = self._pieces(response.body_reader.read_chunk)
-            first = await anext(pieces, None)
+            if response.status >= 400:
+                while piece := await response.read():
+                    response.body += piece
+                return _failed(self._name, self._api, response)
+            first = await self._next()
         except BaseException:
-            await _leave(request)
+            response.close()
             raise
-        if first is None:
-            await _leave(request)
+        if not first:
             raise BrokenStream("the stream ended before its first event")
-        reply = Reply(backend=self._name, status=status, first=self._now() - started)
+        reply = Reply(backend=self._name, status=response.status, first=self._now() - started)
         reply.model = self._reader.model
-        reply.events = self._events(first, pieces, reply, request)
+        reply.events = self._events(first, reply)
         return reply
 
-    async def _pieces(
-        self, read: Callable[[], Awaitable[Any]]
-    ) -> AsyncIterator[list[bytes | Event]]:
-        """Batches of events, one per chunk that completed any. Raises BrokenStream."""
+    async def _next(self) -> list[bytes | Event]:
+        """The next batch of events; [] when the stream is over. Raises BrokenStream."""
         try:
-            while (chunk := await read()) is not None:
-                events = self._reader.feed(bytes(chunk))
-                if events:
-                    yield events
-        except RequestError as exc:
-            raise BrokenStream(f"the stream broke: {_cause(exc)}") from exc
-        except Malformed as exc:
+            while piece := await self._response.read():
+                if events := self._reader.feed(piece):
+                    return events
+        except (Broken, Malformed) as exc:
             raise BrokenStream(str(exc)) from exc
         if not self._reader.end():
             raise BrokenStream("the stream ended before it said that it was over")
+        return []
 
     async def _events(
-        self,
-        first: list[bytes | Event],
-        pieces: AsyncIterator[list[bytes | Event]],
-        reply: Reply,
-        request: Any,
+        self, batch: list[bytes | Event], reply: Reply
     ) -> AsyncIterator[bytes | Event]:
-        batch: list[bytes | Event] | None = first
         try:
-            while batch is not None:
+            while batch:
                 for event in batch:
                     yield event
                 # Per read: a timeout that spans a yield would fire in the reader's code.
                 async with timeout_at(self._deadline):
-                    batch = await anext(pieces, None)
+                    batch = await self._next()
         except TimeoutError as exc:
             raise BrokenStream("the deadline passed before the stream was over") from exc
         finally:
             reply.usage, reply.model = self._reader.usage, self._reader.model
-            await _leave(request)
+            self._response.close()
 
 
-async def _leave(request: Any) -> None:
-    """Close a stream's connection; what it still holds is of no interest."""
-    with suppress(PyreqwestError):
-        await request.__aexit__(None, None, None)
-
-
-def _failed(name: str, api: Api, status: int, body: bytes, response: Any) -> Reply:
-    failure = api.failure(status, body)
+def _failed(name: str, api: Api, response: Response) -> Reply:
+    """The reply to a client's own mistake; raises AttemptFailed for all others."""
+    status = response.status
+    failure = api.failure(status, response.body)
     judged = verdict.judge(api.name, status, failure.code)
     if judged.try_next:
         raise AttemptFailed(
@@ -193,30 +154,22 @@ def _failed(name: str, api: Api, status: int, body: bytes, response: Any) -> Rep
     return reply
 
 
-def _retry_after(response: Any) -> float | None:
+def _retry_after(response: Response) -> float | None:
     """Seconds from `retry-after-ms` or `Retry-After` (RFC 9110 10.2.3, seconds form)."""
-    for header, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = response.get_header(header)
+    for header, unit in ((b"retry-after-ms", 1e-3), (b"retry-after", 1.0)):
+        value = response.headers.get(header)
         if value:
             with suppress(ValueError):
                 return max(0.0, float(value) * unit)
     return None
 
 
-def _cause(exc: PyreqwestError) -> str:
-    """The innermost cause, which names no URL and so no secret in it."""
-    details = exc.args[1] if len(exc.args) > 1 and isinstance(exc.args[1], dict) else {}
-    causes = details.get("causes") or []
-    text = str(causes[-1]["message"]) if causes else exc.message
-    return text[:200]
-
-
-async def fetch_json(pool: Client, url: str, *, seconds: float) -> dict[str, Any] | None:
+async def fetch_json(pool: Pool, url: str, *, seconds: float) -> dict[str, Any] | None:
     """The JSON object at *url*; None when there is none within *seconds*."""
     try:
         async with timeout(seconds):
-            response = await pool.get(url).build().send()
-            found = msgspec.json.decode(bytes(await response.bytes()))
-    except (PyreqwestError, TimeoutError, msgspec.DecodeError):
+            response = await pool.exchange(Origin.of(url), "")
+            found = msgspec.json.decode(response.body)
+    except (ConnectFailed, Broken, TimeoutError, msgspec.DecodeError):
         return None
     return found if isinstance(found, dict) else None

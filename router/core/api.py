@@ -31,7 +31,7 @@ class Wire(msgspec.Struct, frozen=True):
 
     path: str
     body: bytes
-    headers: Mapping[str, str] = {}
+    headers: dict[str, str] = {}
 
 
 class Malformed(ValueError):

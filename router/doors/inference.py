@@ -45,6 +45,11 @@ _count = count()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+DRAIN = 4
+"""A body up to so many times the limit is read to its end and dropped: most clients look for an
+answer only after they have sent everything."""
+
+
 class Gone(Exception):
     """The client left before its body was read."""
 
@@ -95,7 +100,7 @@ class Inference:
                 reply.close(CANCELLED)
 
     async def _whole(self, send: Any, runtime: Runtime, call: Call, reply: Reply) -> None:
-        route = runtime.pipeline.routes[call.route]
+        route = runtime.pipeline.routes.get(call.route)
         body = self._door.whole(call, reply)
         kind = self._door.content_type.encode()
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
@@ -112,7 +117,7 @@ class Inference:
         writer = door.events(call, reply)
         kind = door.stream_type.encode()
         headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
-        headers += told(call, reply, runtime.pipeline.routes[call.route])
+        headers += told(call, reply, runtime.pipeline.routes.get(call.route))
         ended = CANCELLED
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -135,9 +140,8 @@ class Inference:
             # First the generator, which notes the usage, then the money.
             await events.aclose()  # type: ignore[attr-defined]
             reply.close(ended)
-        await send(
-            {"type": "http.response.body", "body": _summary(reply, call), "more_body": False}
-        )
+        last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
+        await send({"type": "http.response.body", "body": last})
 
     async def _refuse(self, send: Any, call_id: str, error: RouterError) -> None:
         body = self._door.error(error)
@@ -273,7 +277,7 @@ def _max_cost(headers: Mapping[bytes, bytes], route: Route) -> int | None:
     return asked if own is None else min(asked, own)
 
 
-def told(call: Call, reply: Reply, route: Route) -> Headers:
+def told(call: Call, reply: Reply, route: Route | None) -> Headers:
     """The decision in headers. A stream's cost is not known yet: its expected cost is told."""
     trail = reply.trail
     assert isinstance(trail, Trail)
@@ -295,17 +299,19 @@ def told(call: Call, reply: Reply, route: Route) -> Headers:
     return headers
 
 
-def _saved(reply: Reply, route: Route, cost: int) -> int | None:
-    if route.baseline is None or reply.usage is None or reply.failure is not None:
+def _saved(reply: Reply, route: Route | None, cost: int) -> int | None:
+    if route is None or route.baseline is None or reply.usage is None or reply.failure is not None:
         return None
     return route.baseline.price.of(reply.usage) - cost
 
 
-def _summary(reply: Reply, call: Call) -> bytes:
-    """A last comment line (clients of server-sent events skip it) with what the stream cost."""
+def _summary(call: Call, reply: Reply, route: Route | None) -> bytes:
+    """A last comment line, which clients of server-sent events skip: what the stream cost."""
     trail = reply.trail
     assert isinstance(trail, Trail)
-    return f": isocost call-id={call.id} cost-usd={usd(trail.cost)}\n\n".encode()
+    saved = _saved(reply, route, trail.cost)
+    tail = "" if saved is None else f" saved-usd={usd(saved)}"
+    return f": isocost call-id={call.id} cost-usd={usd(trail.cost)}{tail}\n\n".encode()
 
 
 def _latin(text: str) -> bytes:
@@ -318,18 +324,19 @@ def _piece(data: bytes) -> dict[str, Any]:
 
 async def _read(receive: Any, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     said = headers.get(b"content-length", b"0")
-    if said.isdigit() and int(said) > limit:
-        raise TooLarge(f"The body has {int(said)} bytes, at most {limit} are taken.")
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise TooLarge(f"The body is longer than {limit} bytes, which is the most taken.")
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        over = size > limit and (size > DRAIN * limit or not message.get("more_body"))
+        if over or (said.isdigit() and int(said) > DRAIN * limit):
+            raise TooLarge(f"The body is too long: at most {limit} bytes are taken.")
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 

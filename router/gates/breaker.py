@@ -5,19 +5,23 @@
     half-open --`probes` successes--> closed; --one failure--> open, cooldown doubled to a ceiling
 
 The window is ten buckets of counts, so its memory does not grow with traffic. A throttled or
-invalid call counts neither way (`core/verdict.py`). The first success closes a breaker that
-was tripped by failures in a row before any probe failed, so that recovery is quick.
+invalid call counts neither way (`core/verdict.py`). A probe speaks for its own trip only: one
+that ends after that trip was over says nothing.
 
 Sources: Nygard, "Release It!"; resilience4j's sliding window; linkerd's consecutive failures.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from router.core.call import Call, Outcome
 from router.core.errors import BreakerOpen
 from router.core.gate import Clock, Release
 
 BUCKETS = 10
+_NEVER = -BUCKETS
+"""A stamp that is outside the window at any time, the first seconds of the machine included."""
 
 
 class Breaker:
@@ -41,15 +45,16 @@ class Breaker:
         self._cooldown_min, self._cooldown_max = cooldown, cooldown_max
         self._probes = probes
         self._good, self._bad = [0] * BUCKETS, [0] * BUCKETS
-        self._stamps = [-1] * BUCKETS
+        self._stamps = [_NEVER] * BUCKETS
+        self._round = 0
         self._close()
 
     def _close(self) -> None:
         self._cooldown = self._cooldown_min
         self._failures = 0
         self._until: float | None = None
-        self._probing = self._passed = 0
-        self._stamps = [-1] * BUCKETS
+        self._turn()
+        self._stamps = [_NEVER] * BUCKETS
         self.why = ""
 
     @property
@@ -73,7 +78,7 @@ class Breaker:
         if not self.ready():
             raise BreakerOpen(f"breaker open: {self.why}")
         self._probing += 1
-        return self._probed
+        return partial(self._probed, self._round)
 
     def _release(self, outcome: Outcome) -> None:
         effect = outcome.verdict.breaker
@@ -91,8 +96,10 @@ class Breaker:
         if good + bad >= self._least and bad >= self._share * (good + bad):
             self._open(f"{bad} of {good + bad} calls failed, last: {outcome.verdict.name}")
 
-    def _probed(self, outcome: Outcome) -> None:
-        self._probing = max(0, self._probing - 1)
+    def _probed(self, turn: int, outcome: Outcome) -> None:
+        if turn != self._round:
+            return
+        self._probing -= 1
         effect = outcome.verdict.breaker
         if effect == "success":
             self._passed += 1
@@ -104,8 +111,12 @@ class Breaker:
 
     def _open(self, why: str) -> None:
         self.why = why
-        self._passed = 0
+        self._turn()
         self._until = self._now() + self._cooldown
+
+    def _turn(self) -> None:
+        self._round += 1
+        self._probing = self._passed = 0
 
     def _count(self, *, good: bool) -> None:
         stamp = int(self._now() / self._bucket)

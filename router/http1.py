@@ -1,0 +1,323 @@
+"""HTTP/1.1 towards backends, on the loop itself: a pool of connections, one call at a time on each.
+
+Why not a client library: the fastest one does not close its connection when a call is cancelled,
+the best-kept one costs twice the whole router (`docs/decisions/0003-http-client.md`). Parsing is
+llhttp's, by `httptools`; TLS and name look-up are the loop's.
+
+Guarantees: cancelling a wait closes the connection at once. A connection goes back to the pool
+only after a whole answer that allows it. A body shorter than it said is Broken, never an end.
+Bounded: header bytes, body bytes of a whole answer, bytes buffered of a stream (reading pauses).
+Not done: HTTP/2, proxies, compression (none is asked for), redirects (an API has none to follow).
+
+Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+import msgspec
+
+HEADERS_LIMIT = 64 * 1024
+BODY_LIMIT = 64 * 1024 * 1024
+BUFFER_LIMIT = 256 * 1024
+CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 20.0
+"""Most servers keep an idle connection longer; one that is closed meanwhile leaves the pool."""
+
+
+class ConnectFailed(Exception):
+    """No connection, so nothing was sent."""
+
+
+class Broken(Exception):
+    """Sent, and no whole answer came."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a server is: scheme, host and port, and the path that its URLs begin with."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+    header: bytes
+    """The Host header."""
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Raises ValueError for what is no http(s) URL."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        return cls(parts.hostname, port, tls, parts.path.rstrip("/"), parts.netloc.encode())
+
+
+class Pool:
+    """Open connections, by origin. Close it at shutdown."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def exchange(
+        self,
+        origin: Origin,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        whole: bool = True,
+    ) -> Response:
+        """Send one request; its response when it is *whole*, or after its headers.
+
+        GET without a body, POST with one. Raises ConnectFailed, Broken. Cancelling it closes the
+        connection; a response that is not whole must be closed.
+        """
+        connection = self._take(origin) or await self._connect(origin)
+        try:
+            await connection.ask(_request(origin, path, body, headers or {}), whole=whole)
+        except BaseException:
+            connection.abort()
+            raise
+        if connection.complete:
+            self.put(connection)
+        return Response(connection, self)
+
+    def put(self, connection: Connection) -> None:
+        """Keep a connection whose answer is over for the next call, if it can be."""
+        if connection.reusable:
+            connection.since = connection.now()
+            self._idle.setdefault(connection.origin, []).append(connection)
+        else:
+            connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        """A server closed an idle connection."""
+        idle = self._idle.get(connection.origin)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    async def close(self) -> None:
+        for connections in self._idle.values():
+            for connection in list(connections):
+                connection.abort()
+        self._idle.clear()
+
+    def _take(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.now() - connection.since < IDLE_SECONDS and not connection.lost:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = None
+        if origin.tls:
+            tls = self._tls = self._tls or ssl.create_default_context()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, protocol = await loop.create_connection(
+                    lambda: Connection(origin, self), origin.host, origin.port, ssl=tls
+                )
+        except TimeoutError as exc:
+            raise ConnectFailed(f"no connection within {CONNECT_SECONDS:g} s") from exc
+        except OSError as exc:  # refused, unreachable, unknown name, certificate
+            raise ConnectFailed(exc.strerror or str(exc)) from exc
+        return protocol
+
+
+class Response:
+    """One answer. `body` is filled when it was asked for whole."""
+
+    __slots__ = ("_connection", "_pool", "body", "headers", "status")
+
+    def __init__(self, connection: Connection, pool: Pool) -> None:
+        self._connection, self._pool = connection, pool
+        self.status = connection.status
+        self.headers = connection.headers
+        self.body = connection.taken() if connection.complete else b""
+
+    async def read(self) -> bytes:
+        """The next bytes of a stream; b"" at its end. Raises Broken."""
+        if self.body:
+            rest, self.body = self.body, b""
+            return rest
+        connection = self._connection
+        if connection is None:
+            return b""
+        piece = await connection.piece()
+        if not piece:
+            self._connection = cast("Connection", None)
+            self._pool.put(connection)
+        return piece
+
+    def close(self) -> None:
+        """Leave: an answer that is not over yet takes its connection along."""
+        connection = self._connection
+        if connection is not None and not connection.complete:
+            connection.abort()
+
+
+def _request(origin: Origin, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    method = "GET" if body is None else "POST"
+    lines = [f"{method} {origin.path}{path} HTTP/1.1\r\nhost: "]
+    tail = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if "\n" in path or tail.count("\n") != len(headers):
+        raise ValueError("a header or path holds a line break")
+    length = "" if body is None else f"content-length: {len(body)}\r\n"
+    head = f"\r\naccept: */*\r\n{length}{tail}\r\n".encode("latin-1")
+    return lines[0].encode("latin-1") + origin.header + head + (body or b"")
+
+
+class Connection(asyncio.Protocol):
+    """One connection, and the state of the answer that is being read on it."""
+
+    def __init__(self, origin: Origin, pool: Pool) -> None:
+        self.origin, self._pool = origin, pool
+        self.now = asyncio.get_running_loop().time
+        self.since = 0.0
+        self.lost = self._busy = self._whole = self._paused = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.complete = self._headed = self._keep = False
+        self._parts: list[bytes] = []
+        self._size = self._head_size = 0
+        self._error: Broken | None = None
+
+    # What a call does
+
+    async def ask(self, request: bytes, *, whole: bool) -> None:
+        """Write a request and wait for its answer, or for its headers."""
+        self._reset()
+        self._busy, self._whole = True, whole
+        self._transport.write(request)
+        while not (self.complete if whole else self._headed):
+            await self._wait()
+
+    async def piece(self) -> bytes:
+        """Bytes that have come; b"" when the answer is over."""
+        while not self._parts:
+            if self.complete:
+                return b""
+            await self._wait()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return self.taken()
+
+    def taken(self) -> bytes:
+        parts, self._parts, self._size = self._parts, [], 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def reusable(self) -> bool:
+        return self.complete and self._keep and not self.lost
+
+    def abort(self) -> None:
+        self._busy = False
+        self._transport.abort()
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._error is not None and not self._parts:
+            raise self._error
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if self._busy and not self.complete:
+            self._error = Broken(why)
+            self._wake()
+
+    # What the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            self._fail(f"not an HTTP answer: {exc}")
+            self._transport.abort()
+            return
+        if not self._headed:
+            self._head_size += len(data)
+            if self._head_size > HEADERS_LIMIT:
+                self._fail(f"headers longer than {HEADERS_LIMIT} bytes")
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if not self._busy:
+            self._pool.forget(self)
+        elif self._headed and not self.complete and self._to_the_end():
+            self._over()
+        else:
+            seen = "before its answer was whole" if self._headed else "without an answer"
+            self._fail(f"the connection was closed {seen}")
+
+    def _to_the_end(self) -> bool:
+        """An answer without a length ends with its connection (RFC 9112 6.3)."""
+        chunked = b"chunked" in self.headers.get(b"transfer-encoding", b"").lower()
+        return not chunked and b"content-length" not in self.headers
+
+    def _over(self) -> None:
+        self.complete, self._busy = True, False
+        self._wake()
+
+    # What the parser tells
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status >= 200:
+            self._headed = True
+            if not self._whole:
+                self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+        self._size += len(body)
+        if self._whole:
+            if self._size > BODY_LIMIT:
+                self._fail(f"an answer longer than {BODY_LIMIT} bytes")
+                self._transport.abort()
+            return
+        if self._size > BUFFER_LIMIT and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+            self.headers = {}
+            return
+        self._keep = self._parser.should_keep_alive()
+        self._over()
