@@ -38,10 +38,15 @@ class Measured(Strict):
 
 
 class EngineSettings(Strict):
-    """How the model is packed for one engine; the megabytes are the archive's and the worker's."""
+    """How the model is packed for one engine; the megabytes are the archive's and the worker's.
+
+    `smoothing` (0 to 1) shifts what is hard to round from activations to weights
+    (`convert/smooth.py`); for ctranslate2 with int8 only.
+    """
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["int8", "none"] = "none"
+    smoothing: Annotated[float, Field(ge=0, le=1)] | None = None
     archive_megabytes: Count | None = None
     memory_megabytes: Count | None = None
     measured: Measured | None = None
@@ -79,7 +84,9 @@ class Handler(Strict):
     spread: Annotated[int, Field(ge=0)] | None = None
     piece_seconds: Annotated[float, Field(ge=0)] | None = None
     sharpness: float | None = None
-    hypothesis: Text | None = None
+    hypotheses: Annotated[list[Text], Field(min_length=1)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Entry(Strict):
@@ -103,6 +110,10 @@ class Entry(Strict):
     def _engine_is_described(self) -> "Entry":
         if self.engine not in self.engines:
             raise ValueError(f"engine {self.engine} is not described under engines")
+        for name, settings in self.engines.items():
+            smoothed = settings.smoothing is not None
+            if smoothed and (name, settings.quantization) != ("ctranslate2", "int8"):
+                raise ValueError(f"engines.{name}.smoothing is for ctranslate2 with int8 only")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks names a task twice")
         return self

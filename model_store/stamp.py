@@ -27,6 +27,7 @@ def stamp(entry: Entry, engine: Engine, catalog: Path, serving: Path) -> str:
         "licence": entry.licence,
         "handler": kind.handler,
         "config": model_config(entry, engine, kind),
+        "smoothing": entry.engines[engine].smoothing,
         "worker": worker_digests(kind, serving),
         "versions": versions(),
         "local": _local(entry, catalog),

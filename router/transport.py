@@ -29,7 +29,6 @@ from router.core.service import Service
 from router.core.task import Event
 from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
 
-
 JSON = {"content-type": "application/json"}
 
 

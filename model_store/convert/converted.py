@@ -76,12 +76,13 @@ def _rewritten(entry: Entry, files: dict[str, Path], cache: Path) -> dict[str, P
 
 
 def _with_ct2(entry: Entry, files: dict[str, Path], cache: Path) -> dict[str, Path]:
-    quantization = entry.engines["ctranslate2"].quantization
-    folder = cache / "converted" / f"{entry.name}-{_key(files)}-ct2-{quantization}"
+    settings = entry.engines["ctranslate2"]
+    kind = settings.quantization + ("" if settings.smoothing is None else f"-{settings.smoothing}")
+    folder = cache / "converted" / f"{entry.name}-{_key(files)}-ct2-{kind}"
 
     def make(part: Path) -> None:
-        with spinner(f"Converting {entry.name} to ctranslate2 ({quantization}), once"):
-            to_ctranslate2(files, part, quantization, entry.name)
+        with spinner(f"Converting {entry.name} to ctranslate2 ({settings.quantization}), once"):
+            to_ctranslate2(files, part, settings, entry.name)
 
     made_once(folder, make)
     side = {name: file for name, file in files.items() if is_side_file(name)}

@@ -3,12 +3,15 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from model_store.convert.smooth import smooth
 from model_store.convert.weights import frozen_objects, quiet_transformers
+from model_store.entry import EngineSettings
 from model_store.errors import ConversionError, reason
 
 
-def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: str) -> None:
+def to_ctranslate2(files: dict[str, Path], into: Path, settings: EngineSettings, name: str) -> None:
     """`model.bin`, `config.json` and the vocabulary, in `into/ct2`.
 
     Guarantee: the same files give the same bytes.
@@ -23,7 +26,7 @@ def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: 
             link.symlink_to(file.resolve())
         _name_the_positions(Path(temporary) / "config.json")
         try:
-            _convert(temporary, into / "ct2", quantization)
+            _convert(temporary, into / "ct2", settings)
         except (
             ImportError,
             ValueError,
@@ -38,16 +41,25 @@ def to_ctranslate2(files: dict[str, Path], into: Path, quantization: str, name: 
             ) from error
 
 
-def _convert(folder: str, into: Path, quantization: str) -> None:
-    with quiet_transformers():
+def _convert(folder: str, into: Path, settings: EngineSettings) -> None:
+    with quiet_transformers() as transformers:
         import torch  # noqa: PLC0415 - seconds, only where needed
         from ctranslate2.converters import TransformersConverter  # noqa: PLC0415
 
         # A pooler that is missing in the file gets random weights; they must be the same each time.
         torch.manual_seed(0)
+
+        class SmoothConverter(TransformersConverter):  # its parent is imported late
+            def load_model(self, kind: Any, folder: str, **options: Any) -> Any:
+                model = super().load_model(kind, folder, **options)
+                if settings.smoothing is not None:
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+                    smooth(model, tokenizer, settings.smoothing)
+                return model
+
         with frozen_objects():
-            converter = TransformersConverter(folder)
-            rounding = None if quantization == "none" else quantization
+            converter = SmoothConverter(folder)
+            rounding = None if settings.quantization == "none" else settings.quantization
             converter.convert(str(into), quantization=rounding)
 
 

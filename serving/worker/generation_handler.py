@@ -102,8 +102,8 @@ class GenerationHandler:
             prompt = prompt_ids(self.tokenizer, request)
             sampling = Sampling(
                 fit(len(prompt), request.max_tokens, self.engine.context),
-                1.0 if request.temperature is None else request.temperature,
-                request.top_p or 1.0,
+                self.settings.temperature if request.temperature is None else request.temperature,
+                request.top_p or self.settings.top_p,
                 request.seed,
             )
         except Refused as refused:

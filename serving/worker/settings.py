@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,7 +16,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `context` and `max_batch` bound one request (tokens) and one pass of the engine (rows).
     `threads` 0 means: the cores of this process divided by the workers of this model.
     `waves` is how many batches ctranslate2 runs beside each other, `spread` how many tokens the
-    prompts of one such batch may differ in length. `piece_seconds` is the longest time that text
+    prompts of one such batch may differ in length. `temperature` and `top_p` hold for requests that
+    name none: what the model's makers recommend. `piece_seconds` is the longest time that text
     is held back to be sent with more text. In zero-shot classification a label stands for the mean
     of its `hypotheses`, and `sharpness` scales the similarities before the softmax.
     """
@@ -35,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     compile: bool = False
     attention: str | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     tf32: bool = False
     waves: int = 4
     spread: int = 16
