@@ -56,6 +56,9 @@ class PriceConfig(_Strict):
     cached_usd_per_mtok: float | None = Field(
         default=None, ge=0, description="USD per million cached ones"
     )
+    cache_write_usd_per_mtok: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens newly kept in its cache"
+    )
     output_usd_per_mtok: float = Field(default=0, ge=0, description="USD per million output tokens")
     per_call_usd: float = Field(default=0, ge=0, description="USD per call")
 

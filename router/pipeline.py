@@ -238,6 +238,7 @@ def _price(spec: BackendConfig) -> Price:
         input_token=pico(given.input_usd_per_mtok) // 10**6,
         output_token=pico(given.output_usd_per_mtok) // 10**6,
         cached_token=pico(given.input_usd_per_mtok if cached is None else cached) // 10**6,
+        written_token=pico(given.cache_write_usd_per_mtok or 0) // 10**6,
         call=pico(given.per_call_usd),
         machine_second=pico(given.per_hour_usd or 0) // 3600,
         source="configuration",

@@ -17,7 +17,7 @@ from router.core.errors import BadRequest
 from router.core.reply import Reply
 from router.core.task import ClassifyRequest, ClassifyResult
 
-from .openai.asks import MESSAGE_TOKENS, decode, raw_fields
+from .openai.asks import MESSAGE_TOKENS, decode, raw_fields, text_size
 from .openai.door import OpenAIDoor
 
 _encode = msgspec.json.Encoder().encode
@@ -59,7 +59,7 @@ class NativeDoor(OpenAIDoor):
                 multi_label=asked.multi_label,
             ),
             fields=fields,
-            text_bytes=sum(len(t) for t in texts) + sum(len(label) for label in labels or ()),
+            text_bytes=sum(map(text_size, (*texts, *(labels or ())))),
             token_bound=len(body) + MESSAGE_TOKENS * (len(texts) + len(labels or ())),
         )
 

@@ -7,7 +7,8 @@ them are TorchServe's (`{"code": 503, "type": "...", "message": "..."}`), judged
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sized
+from typing import Annotated, Any
 
 import msgspec
 
@@ -35,9 +36,14 @@ LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of one line of a stream at most."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises on bytes that are not the JSON it looks for."""
+
+
 class _Used(msgspec.Struct):
-    input_tokens: int
-    output_tokens: int = 0
+    input_tokens: _Count
+    output_tokens: _Count = 0
 
 
 class _Ranked(msgspec.Struct):
@@ -133,7 +139,7 @@ class TorchServe:
     def failure(self, status: int, body: bytes) -> Failure:
         try:
             error = _error.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _BAD:
             return Failure("", body[:200].decode("utf-8", "replace"))
         code = error.code if isinstance(error.code, str) else error.type
         if status == 500 and error.message.startswith("Worker died"):
@@ -148,25 +154,38 @@ class TorchServeReader:
         self.usage: Usage | None = None
         self.model = ""
         self._task = call.task
+        self._texts = len(getattr(call.request, "texts", ()))
         self._rest = b""
         self._done = False
 
     def whole(self, body: bytes) -> Result | bytes:
         try:
             answer = _whole.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except _BAD as exc:
             raise Malformed(f"not an answer of our handlers: {exc}") from exc
+        result = self._result(answer)
         self.model = answer.model
         self.usage = Usage(answer.usage.input_tokens, answer.usage.output_tokens)
+        return result
+
+    def _result(self, answer: _Whole) -> Result:
         if self._task in {"chat", "complete"} and answer.text is not None:
             return TextResult(texts=(answer.text,), finish=(answer.finish_reason,))
         if self._task == "embed" and answer.embeddings is not None:
+            size = 4 * -(-4 * answer.dimensions // 3)
+            self._fits(answer.embeddings, whole=all(len(v) == size for v in answer.embeddings))
             return EmbedResult(vectors=answer.embeddings, dimensions=answer.dimensions)
         if self._task == "classify" and answer.results is not None:
+            ranked = all(r.labels and len(r.labels) == len(r.scores) for r in answer.results)
+            self._fits(answer.results, whole=ranked)
             return ClassifyResult(
                 rankings=tuple([Ranking(labels=r.labels, scores=r.scores) for r in answer.results])
             )
         raise Malformed(f"an answer without a result for {self._task}")
+
+    def _fits(self, results: Sized, *, whole: bool) -> None:
+        if not whole or len(results) != self._texts:
+            raise Malformed(f"{len(results)} results for {self._texts} texts, or not whole ones")
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -184,7 +203,7 @@ class TorchServeReader:
     def _read(self, raw: bytes, events: list[bytes | Event]) -> None:
         try:
             line = _line.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except _BAD as exc:
             raise Malformed(f"not a line of our handlers: {exc}") from exc
         if line.error is not None:
             raise Malformed(f"the model failed: {line.error.get('message', '')}")

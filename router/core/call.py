@@ -58,7 +58,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What one attempt used, as the backend reported it. Cached tokens are part of input tokens."""
+    """What one attempt used, as the backend reported it.
+
+    Tokens read from the vendor's cache, and those newly written into it, are part of the input.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -66,6 +69,7 @@ class Usage(msgspec.Struct, frozen=True):
     characters: int = 0
     seconds: float = 0.0
     images: int = 0
+    written_tokens: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):

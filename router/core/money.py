@@ -36,6 +36,8 @@ class Price(msgspec.Struct, frozen=True):
     input_token: int = 0
     output_token: int = 0
     cached_token: int = 0
+    written_token: int = 0
+    """Of input that the vendor newly keeps in its cache; 0: as any other input."""
     call: int = 0
     character: int = 0
     second: int = 0
@@ -66,7 +68,7 @@ class Price(msgspec.Struct, frozen=True):
             return self.long.quote(call, left)
         return (
             self.call
-            + call.input_bound * max(self.input_token, self.cached_token)
+            + call.input_bound * max(self.input_token, self.cached_token, self.written_token)
             + call.output_limit * self.output_token
             + int(self.machine_second * max(left, 0.0))
         )
@@ -83,6 +85,8 @@ class Price(msgspec.Struct, frozen=True):
             + usage.characters * self.character
             + usage.images * self.image
         )
+        if usage.written_tokens and self.written_token:
+            cost += usage.written_tokens * (self.written_token - self.input_token)
         if self.second:
             cost += round(usage.seconds * self.second)
         if self.machine_second:

@@ -18,6 +18,7 @@ Listener = Callable[[Verdict], None]
 
 class Reply:
     __slots__ = (
+        "_closed",
         "_listeners",
         "backend",
         "body",
@@ -62,6 +63,7 @@ class Reply:
         """The plan and its attempts, set by dispatch."""
         self.failure: Failure | None = None
         """What the backend said when the client's own request was wrong."""
+        self._closed = False
         self._listeners: list[Listener] = []
 
     def on_close(self, listener: Listener) -> None:
@@ -70,6 +72,9 @@ class Reply:
 
     def close(self, verdict: Verdict | None = None) -> None:
         """End the reply with *verdict*, or its own. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         listeners, self._listeners = self._listeners, []
         self.verdict = ended = verdict or self.verdict
         for listener in listeners:

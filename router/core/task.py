@@ -60,6 +60,8 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
 
 class CompleteRequest(Sampling, frozen=True, kw_only=True):
     prompts: tuple[str, ...]
+    best_of: int = 1
+    """Texts that are made of each prompt, to return the best `n` of them."""
 
 
 class TextResult(_Hub, frozen=True, kw_only=True):

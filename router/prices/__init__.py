@@ -40,6 +40,7 @@ def listed(api: str, model: str) -> Price | None:
         "input_token": prices.input_mtok,
         "output_token": getattr(prices, "output_mtok", None),
         "cached_token": getattr(prices, "cache_read_mtok", None),
+        "written_token": getattr(prices, "cache_write_mtok", None),
     }
     if units["input_token"] is None:
         return None
@@ -60,6 +61,7 @@ def _price(units: dict[str, Any], start: int | None, source: str) -> Price:
         input_token=tokens["input_token"],
         output_token=tokens["output_token"],
         cached_token=tokens["cached_token"],
+        written_token=tokens["written_token"],
         source=source,
     )
 

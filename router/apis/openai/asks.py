@@ -106,6 +106,7 @@ def _check(body: ChatBody | CompleteBody) -> None:
         ("temperature", body.temperature, 0, 2),
         ("top_p", body.top_p, 0, 1),
         ("n", body.n, 1, 128),
+        ("best_of", getattr(body, "best_of", None), 1, 128),
         ("max_tokens", body.max_tokens, 1, 10_000_000),
         ("max_completion_tokens", getattr(body, "max_completion_tokens", None), 1, 10_000_000),
     ):
@@ -121,6 +122,11 @@ def _stops(body: ChatBody | CompleteBody) -> tuple[str, ...]:
     if body.stop is None:
         return ()
     return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
+
+
+def text_size(text: str) -> int:
+    """UTF-8 bytes; most texts are ASCII, whose size is known."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _message(turn: ChatTurn) -> tuple[Message, int]:
@@ -144,7 +150,7 @@ def _chat(raw: bytes) -> Ask:
             "`messages` is empty: send at least one message.", param="messages", code="empty"
         )
     pairs = [_message(turn) for turn in body.messages]
-    size = sum([len(m.text) for m, _ in pairs])
+    size = sum([text_size(m.text) for m, _ in pairs])
     images = sum([count for _, count in pairs])
     request = ChatRequest(
         messages=tuple([m for m, _ in pairs]),
@@ -177,6 +183,7 @@ def _complete(raw: bytes) -> Ask:
     texts, coded = _texts(body.prompt, "prompt")
     request = CompleteRequest(
         prompts=texts,
+        best_of=body.best_of or 1,
         max_tokens=body.max_tokens,
         temperature=body.temperature,
         top_p=body.top_p,
@@ -193,9 +200,10 @@ def _complete(raw: bytes) -> Ask:
         fields=fields,
         extras=extras | {"prompt"} if coded else extras,
         stream=bool(body.stream),
-        text_bytes=sum(len(t) for t in texts) or len(raw),
+        text_bytes=sum(map(text_size, texts)) or len(raw),
         token_bound=len(raw) + MESSAGE_TOKENS * len(texts),
-        outputs=request.n * len(texts),
+        # All that are made are billed, not only those that are returned.
+        outputs=max(request.n, request.best_of) * len(texts),
     )
 
 
@@ -213,7 +221,7 @@ def _embed(raw: bytes) -> Ask:
         ),
         fields=fields,
         extras=extras | {"input"} if coded else extras,
-        text_bytes=sum(len(t) for t in texts) or len(raw),
+        text_bytes=sum(map(text_size, texts)) or len(raw),
         token_bound=len(raw) + MESSAGE_TOKENS * len(texts),
     )
 

@@ -38,6 +38,8 @@ _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _error = msgspec.json.Decoder(ErrorBody)
 _encode = msgspec.json.Encoder().encode
 NO_USAGE = b',"usage":null'
+_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises on bytes that are not the JSON it looks for."""
 _WANT_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -87,15 +89,17 @@ class OpenAI:
 
 
 def outputs(request: Sampling) -> int:
-    """Texts that the request asks for."""
-    return request.n * (len(request.prompts) if isinstance(request, CompleteRequest) else 1)
+    """Texts that the request makes a model write, and so pays for."""
+    if isinstance(request, CompleteRequest):
+        return max(request.n, request.best_of) * len(request.prompts)
+    return request.n
 
 
 def failure(body: bytes) -> Failure:
     """The error in OpenAI's shape; what is not in that shape is quoted."""
     try:
         error = _error.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _BAD:
         return Failure("", body[:200].decode("utf-8", "replace"))
     if isinstance(error, str):
         return Failure("", error, None, body)
@@ -142,6 +146,7 @@ class OpenAIReader:
         request = call.request
         self._wanted = isinstance(request, Sampling) and request.usage_wanted
         self._frames = Frames()
+        self._said: Usage | None = None
         self._done = False
 
     def whole(self, body: bytes) -> Result | bytes:
@@ -155,7 +160,7 @@ class OpenAIReader:
             if self._raw:
                 return body
             return _vectors_result(payload) if self._task == "embed" else _text_result(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except _BAD as exc:
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
@@ -163,6 +168,7 @@ class OpenAIReader:
         for data in self._frames.feed(chunk):
             if data == b"[DONE]":
                 self._done = True
+                self.usage = self._said
                 if self._raw:
                     events.append(b"data: [DONE]\n\n")
             elif self._raw and b'"error"' not in data and self._plain(data):
@@ -187,7 +193,10 @@ class OpenAIReader:
                 raise Malformed(f"error in the stream: {failure(data).message}")
             self.model = chunk.model or self.model
             if chunk.usage is not None:
-                self.usage = chunk.usage.usage()
+                # Some servers count up from event to event: only the last count is the usage.
+                self._said = chunk.usage.usage()
+                if not chunk.choices:
+                    self.usage = self._said
             if not self._raw:
                 return _hub_events(chunk)
             if self._wanted:
@@ -197,7 +206,7 @@ class OpenAIReader:
             fields = _raw_fields.decode(data)
             fields.pop("usage", None)
             return [b"data: %b\n\n" % _encode(fields)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except _BAD as exc:
             raise Malformed(f"not an event of OpenAI's wire: {exc}") from exc
 
 

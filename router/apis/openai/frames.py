@@ -20,11 +20,13 @@ class Frames:
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._rest + chunk if self._rest else chunk
         if b"\r" in buffer:
-            if buffer.endswith(b"\r"):
-                self._rest = buffer  # the \n of this line end is still to come
-                return []
-            buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *frames, self._rest = buffer.split(b"\n\n")
+            # The \n of a last line end is still to come.
+            held = b"\r" if buffer.endswith(b"\r") else b""
+            buffer = buffer.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            *frames, rest = buffer.split(b"\n\n")
+            self._rest = rest + held
+        else:
+            *frames, self._rest = buffer.split(b"\n\n")
         if len(self._rest) > EVENT_LIMIT:
             raise Malformed(f"an event of the stream is larger than {EVENT_LIMIT} bytes")
         out = []
@@ -39,4 +41,5 @@ def _data(frame: bytes) -> bytes:
     if frame.startswith(b"data: ") and b"\n" not in frame:
         return frame[6:]
     lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line[:5] == b"data:"]
-    return b"\n".join(lines)
+    # JSON reads a line end between two of its words as a space; so the event stays one line.
+    return b" ".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -46,6 +46,7 @@ class ChatBody(_Sampling, kw_only=True):
 
 class CompleteBody(_Sampling, kw_only=True):
     prompt: str | list[str | int | list[int]]
+    best_of: int | None = None
 
 
 class EmbedBody(msgspec.Struct):
@@ -55,22 +56,28 @@ class EmbedBody(msgspec.Struct):
     encoding_format: Literal["float", "base64"] | None = None
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+"""Tokens that can be billed: a number below zero or beyond reason is no answer to charge by."""
+
+
 class Details(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class Billed(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
+    prompt_tokens: Count = 0
+    completion_tokens: Count | None = None
     prompt_tokens_details: Details | None = None
 
     def usage(self) -> Usage:
-        """Cached tokens are a subset of the prompt's: never added to them."""
-        details = self.prompt_tokens_details
-        cached = (details.cached_tokens or 0) if details else 0
-        return Usage(
-            self.prompt_tokens, self.completion_tokens or 0, min(cached, self.prompt_tokens)
-        )
+        """Cached and written tokens are subsets of the prompt's: never added to them."""
+        total, details = self.prompt_tokens, self.prompt_tokens_details
+        if details is None:
+            return Usage(total, self.completion_tokens or 0)
+        cached = min(details.cached_tokens or 0, total)
+        written = min(details.cache_write_tokens or 0, total - cached)
+        return Usage(total, self.completion_tokens or 0, cached, written_tokens=written)
 
 
 class Answer(msgspec.Struct):
