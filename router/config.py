@@ -24,7 +24,7 @@ class ConfigError(ValueError):
 def _seconds(value: Any) -> Any:
     """Seconds from "20s", "500ms", "2m" or a number."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*(ms|s|m|h)\s*", value)
+        found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(ms|s|m|h)\s*", value)
         if not found:
             raise ValueError("a duration is written like 500ms, 20s or 2m")
         return float(found[1]) * {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
@@ -40,7 +40,7 @@ Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PriceConfig(_Strict):
@@ -207,7 +207,7 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ConfigError(f"{source}: not YAML: {exc}") from exc
     try:
         return Config.model_validate(data if data is not None else {})
@@ -219,9 +219,12 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
 def read(path: Path) -> Config:
     """The configuration in file *path*. Raises ConfigError."""
     try:
-        return parse(path.read_text(), source=str(path))
+        text = path.read_text()
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: is not text in UTF-8: {exc}") from exc
+    return parse(text, source=str(path))
 
 
 def _fault(error: Any, node: yaml.Node | None) -> str:
@@ -289,7 +292,7 @@ def seconds_worth(objective: str) -> float | None:
         return 0.0
     if objective == "fastest":
         return None
-    found = re.fullmatch(r"balanced\(\s*([0-9.eE+-]+)\s*\)", objective)
+    found = re.fullmatch(r"balanced\(\s*(\d+\.?\d*(?:[eE][+-]?\d{1,2})?)\s*\)", objective)
     if not found:
         raise ConfigError(
             f"objective {objective!r} is not known; write cheapest, fastest or balanced(0.01), "

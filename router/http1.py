@@ -26,6 +26,7 @@ import msgspec
 HEADERS_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024 * 1024
 BUFFER_LIMIT = 256 * 1024
+TOO_LONG = f"headers longer than {HEADERS_LIMIT} bytes"
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 20.0
 """Most servers keep an idle connection longer; one that is closed meanwhile leaves the pool."""
@@ -87,9 +88,10 @@ class Pool:
         except BaseException:
             connection.abort()
             raise
+        response = Response(connection, self)
         if connection.complete:
-            self.put(connection)
-        return Response(connection, self)
+            response.finish()
+        return response
 
     def put(self, connection: Connection) -> None:
         """Keep a connection whose answer is over for the next call, if it can be."""
@@ -143,7 +145,8 @@ class Response:
     __slots__ = ("_connection", "_pool", "body", "headers", "status")
 
     def __init__(self, connection: Connection, pool: Pool) -> None:
-        self._connection, self._pool = connection, pool
+        self._connection: Connection | None = connection
+        self._pool = pool
         self.status = connection.status
         self.headers = connection.headers
         self.body = connection.taken() if connection.complete else b""
@@ -158,14 +161,23 @@ class Response:
             return b""
         piece = await connection.piece()
         if not piece:
-            self._connection = cast("Connection", None)
-            self._pool.put(connection)
+            self.finish()
         return piece
+
+    def finish(self) -> None:
+        """The answer is over: its connection belongs to the pool again, and to the next call."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.put(connection)
 
     def close(self) -> None:
         """Leave: an answer that is not over yet takes its connection along."""
         connection = self._connection
-        if connection is not None and not connection.complete:
+        if connection is None:
+            return
+        if connection.complete:
+            self.finish()
+        else:
             connection.abort()
 
 
@@ -262,13 +274,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
-            self._fail(f"not an HTTP answer: {exc}")
+            self._fail(f"not an HTTP answer: {exc.__context__ or exc}")
             self._transport.abort()
             return
         if not self._headed:
+            # A header that never ends is not told to `on_header`.
             self._head_size += len(data)
-            if self._head_size > HEADERS_LIMIT:
-                self._fail(f"headers longer than {HEADERS_LIMIT} bytes")
+            if self._head_size > 2 * HEADERS_LIMIT:
+                self._fail(TOO_LONG)
                 self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -293,6 +306,9 @@ class Connection(asyncio.Protocol):
     # What the parser tells
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEADERS_LIMIT:
+            raise ValueError(TOO_LONG)
         self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:

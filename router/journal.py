@@ -65,7 +65,8 @@ class Journal:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL))
                 for line in file:
-                    if wanted in line and line.endswith(b"\n"):
+                    # The first line may have lost its head to the seek.
+                    if wanted in line and line.startswith(b"{") and line.endswith(b"\n"):
                         found: dict[str, Any] = msgspec.json.decode(line)
                         return found
         return None

@@ -93,6 +93,10 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
             routes[name] = built
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
+    for name, spec in config.backends.items():
+        # Gates that were carried over are in use: they change only once nothing can fail any more.
+        gates = backends[name].gates
+        gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
     if keys.open:
         warnings.append("no keys are configured: everybody who reaches this address may call")
     service = stack(
@@ -154,26 +158,32 @@ def _keys(config: Config, world: World) -> Keys:
     return Keys(by_digest)
 
 
-def _gates(name: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Gates:
-    concurrency = (spec.price.concurrency if spec.price else None) or spec.limits.in_flight
+def _concurrency(spec: BackendConfig) -> int:
+    return (spec.price.concurrency if spec.price else None) or spec.limits.in_flight
+
+
+def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Gates:
+    """Those of the backend *name* that ran before, else fresh ones; *key* names it in the file."""
     kept = next((b.gates for b in old.backends.values() if b.name == name), None) if old else None
-    if kept is not None:
-        kept.in_flight.limit, kept.meter.concurrency = spec.limits.in_flight, concurrency
-        return kept
     now = world.now
+    if kept is not None:
+        was = old.config.backends.get(key) if old else None
+        if was is not None and was.breaker == spec.breaker:
+            return kept
+        return msgspec.structs.replace(kept, breaker=Breaker(now, **spec.breaker.model_dump()))
     return Gates(
         Breaker(now, **spec.breaker.model_dump()),
         Pause(now),
         Health(now),
         InFlight(spec.limits.in_flight),
-        Meter(now, concurrency=concurrency),
+        Meter(now, concurrency=_concurrency(spec)),
         Retries(now),
     )
 
 
 def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Backend:
     """The stack of one backend: built once, run once per attempt."""
-    api = apis.load(spec.api)
+    api, written = apis.load(spec.api), name
     base, key_env = (spec.base or api.base).rstrip("/"), spec.key_env
     if not base:
         raise ConfigError(f"base: is missing; {spec.api} has no address of its own")
@@ -188,7 +198,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         raise ConfigError(f"tasks: api {spec.api} cannot do {', '.join(sorted(unserved))}")
     price = _price(spec)
     local = spec.local if spec.local is not None else spec.api == "torchserve"
-    gates = _gates(name, spec, world, old)
+    gates = _gates(name, written, spec, world, old)
     endpoint = Endpoint(name, base, spec.model, api.at(base), key, spec.limits.first_event)
     service = stack(
         guard(
@@ -281,7 +291,7 @@ def _route(
             _quantile(promise.answer),
             None if promise.max_cost_usd is None else pico(promise.max_cost_usd),
         ),
-        rules=_rules(spec, mine, dict(zip(spec.backends, mine, strict=False))),
+        rules=_rules(spec, mine, {b: backends[b] for b in spec.backends if b in backends}),
         attempts=spec.failure.attempts,
         baseline=baseline,
     )
@@ -307,7 +317,8 @@ def _rules(
             out: set[str] = set()
             for word in wanted:
                 by_tag = {b.name for b in mine if word in b.tags}
-                if word not in named and not by_tag and word not in {"local_only", "local"}:
+                known = word in spec.backends or by_tag or word in {"local_only", "local"}
+                if not known:
                     raise ConfigError(
                         f"rules.{at}: {word!r} is no backend of this route and no tag of one"
                     )

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from router.core.gate import Clock
+
 Secret = Callable[[], str]
 """Reads a secret now; "" when there is none yet."""
 
@@ -19,7 +21,12 @@ class SecretError(ValueError):
 
 
 def secret(
-    key_env: str | None, key_file: str | None, *, folder: Path, env: Mapping[str, str]
+    key_env: str | None,
+    key_file: str | None,
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    now: Clock = time.monotonic,
 ) -> Secret:
     """A reader of the secret in environment variable *key_env* or in *key_file*.
 
@@ -34,16 +41,16 @@ def secret(
             raise SecretError(f"key_env: environment variable {key_env} is not set")
         return lambda: value
     if key_file:
-        return _file(folder / key_file)
+        return _file(folder / key_file, now)
     return lambda: ""
 
 
-def _file(path: Path) -> Secret:
+def _file(path: Path, clock: Clock) -> Secret:
     seen, value, next_look = -1, "", 0.0
 
     def read() -> str:
         nonlocal seen, value, next_look
-        now = time.monotonic()
+        now = clock()
         if value and now < next_look:
             return value
         next_look = now + LOOK
@@ -51,7 +58,7 @@ def _file(path: Path) -> Secret:
             stamp = path.stat().st_mtime_ns
             if stamp != seen:
                 value, seen = path.read_text().strip(), stamp
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             seen, value = -1, ""
         return value
 

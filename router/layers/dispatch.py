@@ -40,6 +40,8 @@ def dispatch(routes: Mapping[str, Route], now: Clock) -> Service:
         for backend in chosen.attempts:
             if trail.sent >= route.attempts or now() >= call.deadline:
                 break
+            if trail.cost and _dear(call, route, trail, backend):
+                continue
             try:
                 return await _attempt(call, backend, trail, now)
             except (AttemptFailed, Rejected) as exc:
@@ -87,6 +89,17 @@ async def _attempt(call: Call, backend: Backend, trail: Trail, now: Clock) -> Re
     return reply
 
 
+def _dear(call: Call, route: Route, trail: Trail, backend: Backend) -> bool:
+    """Whether *backend* could take the call past its limit, after what failed attempts cost."""
+    limit = call.max_cost if call.max_cost is not None else route.promise.max_cost
+    if limit is None or backend.price.free:
+        return False
+    free = {b.name for b in route.backends if b.price.free}
+    spent = sum(a.cost for a in trail.attempts if a.backend not in free)
+    chosen: Plan = trail.plan
+    return any(spent + c.quote > limit for c in chosen.candidates if c.backend == backend.name)
+
+
 def _detail(exc: BaseException) -> str:
     return exc.detail if isinstance(exc, AttemptFailed) else str(exc)
 
@@ -97,7 +110,15 @@ def _nothing_left(
     chosen: Plan = trail.plan
     reasons = [f"{a.backend}: {a.verdict.name} ({a.detail})" for a in trail.attempts if a.verdict]
     tried = {a.backend for a in trail.attempts}
-    reasons += [f"{c.backend}: {c.why}" for c in chosen.candidates if c.backend not in tried]
+    if late:
+        untried = "not tried, the deadline has passed"
+    elif trail.sent >= route.attempts:
+        untried = f"not tried, after {trail.sent} attempts"
+    else:
+        untried = "not tried, it could take the call past what it may cost"
+    reasons += [
+        f"{c.backend}: {c.why or untried}" for c in chosen.candidates if c.backend not in tried
+    ]
     said = f"Route {route.name!r}: " + "; ".join(reasons)
     kinds = {c.left for c in chosen.candidates if c.left}
     if not chosen.attempts:
@@ -111,7 +132,10 @@ def _nothing_left(
     else:
         error = NoBackend(f"{said}. Try again in a moment.")
     if isinstance(error, NoBackend):
-        error.retry_after = max(1.0, min((s.retry_after for s in sights), default=1.0))
+        # Of those that a gate keeps out, the first that comes back: the others change nothing.
+        weighed = zip(chosen.candidates, sights, strict=True)
+        waits = [s.retry_after for c, s in weighed if not c.left or c.left == s.blocked]
+        error.retry_after = max(1.0, min(waits, default=1.0))
     error.trail = trail
     error.cost = trail.cost
     return error
