@@ -7,6 +7,7 @@ The meaning of each field is in its description, which `isocost schema` exports 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -209,11 +210,14 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ConfigError(f"{source}: not YAML: {exc}") from exc
+    faults = list(_doubled(node, ()))
     try:
-        return Config.model_validate(data if data is not None else {})
+        config = Config.model_validate(data if data is not None else {})
     except ValidationError as exc:
-        faults = [_fault(error, node) for error in exc.errors()]
+        faults += [_fault(error, node) for error in exc.errors()]
+    if faults:
         raise ConfigError(f"{source}:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+    return config
 
 
 def read(path: Path) -> Config:
@@ -225,6 +229,18 @@ def read(path: Path) -> Config:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: is not text in UTF-8: {exc}") from exc
     return parse(text, source=str(path))
+
+
+def _doubled(node: yaml.Node | None, where: tuple[str, ...]) -> Iterator[str]:
+    """Keys that stand twice in one mapping: YAML would silently keep the last."""
+    seen: set[str] = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        path = (*where, str(key.value))
+        if key.value in seen and isinstance(key, yaml.ScalarNode):
+            yield f"{'.'.join(path)} (line {key.start_mark.line + 1}): stands there twice"
+        elif isinstance(key, yaml.ScalarNode):
+            seen.add(key.value)
+        yield from _doubled(value, path)
 
 
 def _fault(error: Any, node: yaml.Node | None) -> str:
