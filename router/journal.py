@@ -7,6 +7,7 @@ Records are written once a second, whole lines at a time. No prompt and no answe
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from router.decisions import Decision
 
+log = logging.getLogger("isocost")
 FILE_LIMIT = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
 PENDING = 256
@@ -50,7 +52,12 @@ class Journal:
         if not pending:
             return
         lines = b"".join([self._encode(d.json()) + b"\n" for d in pending])
-        self._file.write(lines)
+        try:
+            self._file.write(lines)
+        except OSError as exc:
+            # A full disk must not fail the call whose record was the last straw.
+            log.error("%s: %d records lost: %s", self._path, len(pending), exc.strerror)  # noqa: TRY400
+            return
         self._size += len(lines)
         if self._size > FILE_LIMIT:
             self._file.close()
