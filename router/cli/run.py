@@ -148,9 +148,10 @@ class _Programs:
 
     def report(self, console: Console) -> int:
         name = self.ended()
-        log = self._logs / f"{name}.log"
-        tail = log.read_text(errors="replace").strip().splitlines()[-15:] if name else []
-        console.print(f"[red]{name or 'TorchServe'} is not running[/red]; its log: {log}")
+        what = f"{name} has ended" if name else f"the models are not ready after {WAIT:g} s"
+        log = self._logs / f"{name or 'serving'}.log"
+        tail = log.read_text(errors="replace").strip().splitlines()[-15:] if log.exists() else []
+        console.print(f"[red]{what}[/red]; its log: {log}")
         for line in tail:
             console.print(f"  {line}", markup=False)
         return 1
@@ -174,15 +175,15 @@ def _wait(config: Config, address: str, programs: _Programs, console: Console) -
     until = time.monotonic() + WAIT
     with console.status("starting the router") as status:
         while time.monotonic() < until and not programs.ended():
+            time.sleep(0.2)
             if _page(f"{address}/livez") is None:
-                time.sleep(0.2)
                 continue
             waiting = [name for url in statuses for name in _unready(url)]
-            # The router's own view follows within a second; the first request should see it.
-            if not waiting and all(_ready(address)):
+            if not waiting:
+                # The router looks once a second; the first request should see what it saw.
+                time.sleep(1.2 if statuses else 0)
                 return True
-            status.update(f"loading models: {', '.join(waiting) or 'almost there'}")
-            time.sleep(0.3)
+            status.update(f"loading models: {', '.join(waiting)}")
     return False
 
 
@@ -191,11 +192,6 @@ def _unready(url: str) -> list[str]:
     if page is None or not page.get("models"):
         return ["TorchServe"]
     return [name for name, model in page["models"].items() if not model["ready"]]
-
-
-def _ready(address: str) -> list[bool]:
-    page = _page(f"{address}/readyz")
-    return [not page["degraded"]] if page else [False]
 
 
 def _page(url: str) -> dict[str, Any] | None:

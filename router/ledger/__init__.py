@@ -1,0 +1,1 @@
+"""The store of money behind `layers/spend`: reservations and budgets, shared by replicas."""
