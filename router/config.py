@@ -210,7 +210,7 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ConfigError(f"{source}: not YAML: {exc}") from exc
-    faults = list(_doubled(node, ()))
+    faults = list(_doubled(node, (), set()))
     try:
         config = Config.model_validate(data if data is not None else {})
     except ValidationError as exc:
@@ -231,16 +231,19 @@ def read(path: Path) -> Config:
     return parse(text, source=str(path))
 
 
-def _doubled(node: yaml.Node | None, where: tuple[str, ...]) -> Iterator[str]:
+def _doubled(node: Any, where: tuple[str, ...], walked: set[int]) -> Iterator[str]:
     """Keys that stand twice in one mapping: YAML would silently keep the last."""
+    if not isinstance(node, yaml.MappingNode) or id(node) in walked:
+        return
+    walked.add(id(node))
     seen: set[str] = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+    for key, value in node.value:
         path = (*where, str(key.value))
         if key.value in seen and isinstance(key, yaml.ScalarNode):
             yield f"{'.'.join(path)} (line {key.start_mark.line + 1}): stands there twice"
         elif isinstance(key, yaml.ScalarNode):
             seen.add(key.value)
-        yield from _doubled(value, path)
+        yield from _doubled(value, path, walked)
 
 
 def _fault(error: Any, node: yaml.Node | None) -> str:
