@@ -38,7 +38,9 @@ class Measured(Strict):
 
 
 class EngineSettings(Strict):
-    """How the model is packed for one engine; the megabytes are the archive's and the worker's.
+    """How the model is packed for one engine.
+
+    The megabytes are the archive's, and the peak of a process that runs the engine and no more.
 
     `smoothing` (0 to 1) shifts what is hard to round from activations to weights
     (`convert/smooth.py`); for ctranslate2 with int8 only.

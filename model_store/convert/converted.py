@@ -28,8 +28,9 @@ CONVERTERS = ("transformers", "ctranslate2", "gguf")
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages whose code decides what a conversion writes."""
-    found = {}
+    """What decides how a conversion turns out: versions of packages, and a hash of our own code."""
+    code = [digest(file) for file in sorted(Path(__file__).parent.glob("*.py"))]
+    found = {"convert": hashlib.sha256("".join(code).encode()).hexdigest()}
     for package in CONVERTERS:
         try:
             found[package] = version(package)

@@ -5,10 +5,10 @@ the whole row then leaves nothing of the rest. So each channel j is divided wher
 multiplied where it is used, by
     s_j = max|x_j| ** strength / max|w_j| ** (1 - strength)
 with max|x_j| seen while the model reads a few lines of text. s is rounded to a power of two, which
-float32 multiplies without error: in float32 the smoothed model is the same model.
+float32 multiplies without error: in float32 it is the same model.
 
-Source: Xiao et al., SmoothQuant, 2023 (arXiv 2211.10438). Beyond it, the output layer is smoothed,
-too: it is untied from the embeddings for that, which it is worth here (`catalog/smollm2-135m.yaml`).
+Source: Xiao et al., SmoothQuant, 2023 (arXiv 2211.10438). Beyond it, the output layer is smoothed
+too, untied from the embeddings for that: a quarter more bytes for most of the gain.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ FLOOR = 1e-5  # keeps channels that are never used from being divided by zero
 TEXT = """<|im_start|>user
 What is the capital of France, and what is it known for?<|im_end|>
 <|im_start|>assistant
-The capital of France is Paris. It is known for the Eiffel Tower, the Louvre, and its food.<|im_end|>
+Its capital is Paris, which is known for the Eiffel Tower, the Louvre, and its food.<|im_end|>
 <|im_start|>user
 Write a Python function that adds the even numbers of a list.<|im_end|>
 <|im_start|>assistant
@@ -29,9 +29,9 @@ def add_even(numbers: list[int]) -> int:
     return sum(n for n in numbers if n % 2 == 0)
 ```
 It takes 1 argument, and for [1, 2, 3, 4] it returns 6.<|im_end|>
-In 1854 the harbour froze, and no ship came until April. My grandmother, who was eleven then, used to
-say: "We ate dried peas for 40 days!" Nobody believed her (least of all my uncle), but the parish book
-gives the same number. Water expands by about 9 % as it freezes; that is why pipes burst.
+In 1854 the harbour froze, and no ship came until April. My grandmother, who was eleven then, used
+to say: "We ate dried peas for 40 days!" Nobody believed her (least of all my uncle), but the parish
+book gives the same number. Water expands by about 9 % as it freezes; that is why pipes burst.
 
 1. Preheat the oven to 200 degrees.
 2. Mix flour, butter and two eggs; add salt.
@@ -110,7 +110,7 @@ def _factors(peak: Any, readers: list[Any], strength: float) -> Any:
 
 
 def _move(maker: Any, readers: list[Any], by: Any) -> None:
-    """Divide the channels where `maker` (a norm or a linear layer) makes them, multiply in `readers`."""
+    """Divide channels where `maker` (a norm or linear layer) makes them, multiply in `readers`."""
     maker.weight /= by if maker.weight.dim() == 1 else by[:, None]
     for reader in readers:
         reader.weight *= by
