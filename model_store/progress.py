@@ -1,4 +1,4 @@
-"""What a person sees while a download or conversion takes its time; silent where nobody watches."""
+"""What a person sees while a download or conversion takes its time: a bar on a terminal, else a line."""
 
 import sys
 import threading
@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -29,16 +30,23 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
-def _screen() -> Console:
-    # Named now: while a library is silenced, `sys.stderr` is another.
-    return Console(file=sys.stderr)
+@contextmanager
+def _shown(title: str, *columns: ProgressColumn) -> Iterator[Progress]:
+    # The stream is named now: while a library is silenced, `sys.stderr` is another.
+    screen = Console(file=sys.stderr)
+    if not screen.is_terminal:
+        print(f"{title} ...", file=sys.stderr, flush=True)
+    with Progress(
+        *columns, console=screen, transient=True, disable=not screen.is_terminal
+    ) as shown:
+        yield shown
 
 
 @contextmanager
 def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[None]:
     """A bar that follows the size of what another program writes into `folder`."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_screen(), transient=True) as progress:
+    with _shown(title, *columns) as progress:
         total = megabytes * 1_000_000 if megabytes else None
         task = progress.add_task(title, total=total)
         with _repeated(lambda: progress.update(task, completed=_bytes_under(folder))):
@@ -49,7 +57,7 @@ def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[No
 def spinner(title: str) -> Iterator[None]:
     """A turning sign and the seconds gone, for work of unknown length."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_screen(), transient=True) as progress:
+    with _shown(title, *columns) as progress:
         progress.add_task(title, total=None)
         yield
 
