@@ -1,4 +1,4 @@
-"""What a person sees while a download or conversion takes its time: a bar on a terminal, else a line."""
+"""What a person sees while something takes its time: a bar on a terminal, else a line."""
 
 import sys
 import threading
