@@ -164,9 +164,9 @@ def test_local_chat_streams_the_same_text(house):
 def test_local_completion(house):
     """The same model continues a text."""
     answer = house.router.sdk().completions.create(
-        model="writer", prompt="Paris is the capital of", max_tokens=12, temperature=0
+        model="writer", prompt="The capital of France is", max_tokens=12, temperature=0
     )
-    assert "France" in answer.choices[0].text
+    assert "Paris" in answer.choices[0].text
 
 
 def test_exact_embeddings_equal_the_bare_model(house, tmp_path):
@@ -188,7 +188,7 @@ def test_quantised_embeddings_keep_their_stated_distance(house, tmp_path):
     served = house.router.sdk().embeddings.create(model="embeddings", input=texts)
     for mine, other in zip(served.data, bare, strict=True):
         cosine = sum(a * b for a, b in zip(mine.embedding, other, strict=True))
-        assert cosine >= stated - 0.005
+        assert cosine >= stated
 
 
 def test_both_encodings_of_local_embeddings_agree(house):
