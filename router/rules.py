@@ -55,7 +55,8 @@ def compile_rule(text: str, *, on_failure: bool) -> Predicate:
     kind = expression.return_type().name()
     if kind.lower() != "bool":
         raise RuleError(f"a rule must be true or false, this one is of type {kind}: {text}")
-    used = [(name, FACTS[name]) for name in VARIABLES if name in text]
+    joined = "".join(text.split())  # CEL allows spaces around the dot of a name
+    used = [(name, FACTS[name]) for name in VARIABLES if name in joined]
 
     def holds(call: Call) -> bool:
         try:
