@@ -105,6 +105,8 @@ class _Stream:
         reply = Reply(backend=self._name, status=response.status, first=self._now() - started)
         reply.model = self._reader.model
         reply.events = self._events(first, reply)
+        # A generator that was never begun runs no `finally`: its reader may leave before that.
+        reply.on_close(lambda ended: response.close())
         return reply
 
     async def _next(self) -> list[bytes | Event]:
