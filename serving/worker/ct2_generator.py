@@ -120,29 +120,33 @@ class Ct2Generator:
                 "sampling_temperature": sampling.temperature,
             }
         )
+        ends = self._ends
+        # The callback must not hold this object: CTranslate2 drops it on a thread of the engine, and
+        # an engine that is let go by its own thread aborts the process.
         engine.generate_batch(
             [self._to_tokens(run.prompt) for run in wave],
             max_length=steps,
             include_prompt_in_result=False,
-            end_token=self._ends,
-            callback=lambda step: self._step(wave[step.batch_id], step),
+            end_token=ends,
+            callback=lambda step: _step(wave[step.batch_id], step, ends),
             **chance,
         )
         for run in wave:
             run.end("stop")  # those that reached their length have ended already
 
-    def _step(self, run: Run, step: Any) -> bool:
-        """Pass a token on; True stops its row."""
-        if not run.wanted:
-            return True
-        if step.token_id in self._ends:
-            run.end("stop")
-            return True
-        run.put(step.token_id)
-        if run.produced >= run.sampling.max_tokens:
-            run.end("length")
-            return True
-        return False
+
+def _step(run: Run, step: Any, ends: list[int]) -> bool:
+    """Pass a token on; True stops its row."""
+    if not run.wanted:
+        return True
+    if step.token_id in ends:
+        run.end("stop")
+        return True
+    run.put(step.token_id)
+    if run.produced >= run.sampling.max_tokens:
+        run.end("length")
+        return True
+    return False
 
 
 def open_generator(
