@@ -121,8 +121,8 @@ class Ct2Generator:
             }
         )
         ends = self._ends
-        # The callback must not hold this object: CTranslate2 drops it on a thread of the engine, and
-        # an engine that is let go by its own thread aborts the process.
+        # The callback must not hold this object: CTranslate2 drops it on a thread of the engine,
+        # and an engine that is let go by its own thread aborts the process.
         engine.generate_batch(
             [self._to_tokens(run.prompt) for run in wave],
             max_length=steps,
