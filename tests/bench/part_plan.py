@@ -1,0 +1,153 @@
+"""The router's own thinking, without sockets: choose among five backends, and hold their gates.
+
+look() + plan() over five backends with a promise, then every gate acquired and released: of one
+backend, as a call does, and of all five. Measured together as well, for an answer that a meter has
+noted makes the next plan work its quantile out again. What CEL rules cost is told apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from timeit import repeat
+
+from router.apis.openai.asks import READERS
+from router.config import Config, parse
+from router.core.call import Call, Key, Outcome, Usage
+from router.core.reply import Reply
+from router.core.verdict import OK
+from router.pipeline import Pipeline, World, build
+from router.plan import Route, look, plan
+
+from .bodies import kilobyte
+from .contenders import PATH
+from .result import Chart, Part, Row
+from .scale import Room
+from .statistics import median
+
+TARGET = 40.0
+LOOPS = 500
+BACKENDS = 5
+BACKEND = """
+  b{n}:
+    api: openai
+    model: gpt-4o-mini
+    base: http://127.0.0.1:1/v1
+    tasks: [chat]
+    price: {{input_usd_per_mtok: 0.{n}5, output_usd_per_mtok: 0.{n}}}
+"""
+ROUTE = """
+  {name}:
+    task: chat
+    backends: [b1, b2, b3, b4, b5]
+    promise: {{deadline: 30s, answer: {{p95: 5s}}, max_cost_usd: 0.05}}
+"""
+RULES = """    rules:
+      - {when: 'request.input_tokens > 20000', exclude: [b1]}
+      - {when: '"vip" in request.tags && key.team == "gold"', prefer: [b2]}
+"""
+
+
+def run(room: Room) -> Part:
+    """Microseconds of CPU, median and minimum of the repeats."""
+    part = Part("plan")
+    pipeline = build(_config(), _world(room))
+    plain, ruled = pipeline.routes["plain"], pipeline.routes["ruled"]
+    call = _call(plain)
+    _use(pipeline, call)
+    one, every = _gates(pipeline, call, 1), _gates(pipeline, call, BACKENDS)
+    measured = {
+        "look + plan of 5": lambda: _choose(call, plain),
+        "gates of 5": every,
+        "look + plan of 5 + gates of 1": lambda: (_choose(call, plain), one()),
+        "look + plan of 5 + gates of 5": lambda: (_choose(call, plain), every()),
+        "look + plan of 5, 2 rules": lambda: _choose(call, ruled),
+    }
+    times = {name: _time(what, room.scale.plan_repeats) for name, what in measured.items()}
+    for name, taken in times.items():
+        least, middle = min(taken), median(taken)
+        target = TARGET if "+ gates" in name else None
+        part.rows.append(Row(name, middle, "us", target, detail=f"least {least:.1f} us"))
+    rules = median(times["look + plan of 5, 2 rules"]) - median(times["look + plan of 5"])
+    part.rows.append(Row("one CEL rule", rules / 2, "us"))
+    part.raw = times
+    short = {name: name.replace("look + plan of 5", "plan") for name in times}
+    bars = {short[name]: {"median": median(t), "least": min(t)} for name, t in times.items()}
+    part.charts = [Chart("Choosing among 5 backends", "us", bars, TARGET)]
+    return part
+
+
+def _config() -> Config:
+    backends = "".join(BACKEND.format(n=n) for n in range(1, BACKENDS + 1))
+    routes = ROUTE.format(name="plain") + ROUTE.format(name="ruled") + RULES
+    return parse(f"backends:{backends}\nroutes:{routes}")
+
+
+def _world(room: Room) -> World:
+    async def nobody(call: Call) -> Reply:
+        raise NotImplementedError
+
+    return World(
+        folder=room.folder,
+        env={},
+        now=time.monotonic,
+        send=lambda endpoint: nobody,
+        record=lambda call, ending: None,
+    )
+
+
+def _call(route: Route) -> Call:
+    ask = READERS[PATH](kilobyte(0))
+    now = time.monotonic()
+    return Call(
+        id="bench",
+        key=Key("bench"),
+        route=route.name,
+        task="chat",
+        request=ask.request,
+        wire="openai",
+        fields=ask.fields,
+        extras=ask.extras,
+        created=0,
+        arrived=now,
+        # Far enough for the whole measurement, for the deadline is a reason to leave a backend.
+        deadline=now + 3600,
+        input_tokens=240,
+        input_bound=ask.token_bound,
+        output_limit=48,
+    )
+
+
+def _use(pipeline: Pipeline, call: Call) -> None:
+    """Give the meters a history: an empty one is read faster than a used one."""
+    for number, backend in enumerate(pipeline.backends.values(), 1):
+        for _ in range(50):
+            release = backend.gates.meter.acquire(call)
+            release(Outcome(OK, 0.1 * number, Usage(240, 40), first=0.05))
+
+
+def _choose(call: Call, route: Route) -> object:
+    now = time.monotonic()
+    return plan(call, route, look(call, route, now), now)
+
+
+def _gates(pipeline: Pipeline, call: Call, count: int) -> Callable[[], None]:
+    stacks = [
+        (b.gates.breaker, b.gates.health, b.gates.pause, b.gates.in_flight, b.gates.meter)
+        for b in list(pipeline.backends.values())[:count]
+    ]
+    outcome = Outcome(OK, 0.2, Usage(240, 40), first=0.05)
+
+    def hold() -> None:
+        for gates in stacks:
+            held = [gate.acquire(call) for gate in gates]
+            for release in reversed(held):
+                release(outcome)
+
+    return hold
+
+
+def _time(what: Callable[[], object], repeats: int) -> list[float]:
+    # CPU time: what other programs take of the core is not ours.
+    taken = repeat(what, timer=time.thread_time, number=LOOPS, repeat=repeats)
+    return [1e6 * t / LOOPS for t in taken]
