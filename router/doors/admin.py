@@ -13,7 +13,15 @@ from router.core.call import Key
 from router.core.errors import BadRequest, Unauthorized, UnknownRoute
 from router.core.task import Task
 from router.decisions import plan_json
-from router.doors.inference import UNKNOWN_KEY, Arrival, Entrance, make_call, name_call
+from router.doors.inference import (
+    UNKNOWN_KEY,
+    Arrival,
+    Entrance,
+    Gone,
+    make_call,
+    name_call,
+    read_body,
+)
 from router.plan import look, plan
 from router.runtime import Runtime
 
@@ -60,9 +68,13 @@ def admin(runtime: Runtime) -> APIRouter:
 
     @api.post("/v1/explain", summary="Dry run: the plan for any request body; costs nothing")
     async def explain(request: Request) -> Response:
-        body = await request.body()
+        key = who(request)  # before a byte of a stranger's body is kept
         headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
-        return answer(_explain(runtime, Arrival(headers, body, who(request), name_call(headers))))
+        try:
+            body = await read_body(request.receive, headers, runtime.body_limit)
+        except Gone:
+            return Response(status_code=499)
+        return answer(_explain(runtime, Arrival(headers, body, key, name_call(headers))))
 
     @api.get("/v1/decisions/{call_id}", summary="How one of your own last calls was decided")
     async def decision(call_id: str, request: Request) -> Response:

@@ -76,7 +76,7 @@ class Inference:
             key = runtime.pipeline.keys.who(door.secret(headers))
             if key is None:
                 raise Unauthorized(UNKNOWN_KEY)
-            body = await _read(receive, headers, runtime.body_limit)
+            body = await read_body(receive, headers, runtime.body_limit)
             arrival = Arrival(headers, body, key, call_id)
             call = make_call(runtime, self.entrance, arrival)
             service = runtime.pipeline.service
@@ -322,7 +322,8 @@ def _piece(data: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": True}
 
 
-async def _read(receive: Any, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+async def read_body(receive: Any, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    """The whole body, of at most *limit* bytes. Raises TooLarge, Gone."""
     said = headers.get(b"content-length", b"0")
     parts: list[bytes] = []
     size = 0
