@@ -362,7 +362,25 @@ def test_a_doors_errors_have_openais_shape(door, kind):
 # Nonsense.
 
 KEYS = st.sampled_from(
-    ["model", "messages", "role", "content", "choices", "usage", "prompt_tokens", "error", "text", "finish_reason", "index", "delta", "data", "embedding", "input", "results", "labels"]
+    [
+        "model",
+        "messages",
+        "role",
+        "content",
+        "choices",
+        "usage",
+        "prompt_tokens",
+        "error",
+        "text",
+        "finish_reason",
+        "index",
+        "delta",
+        "data",
+        "embedding",
+        "input",
+        "results",
+        "labels",
+    ]
 )
 NONSENSE = st.recursive(
     st.none()
@@ -420,7 +438,7 @@ def sound(usage: Usage | None) -> None:
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=ids)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_spoiled_answer_is_malformed_or_whole(case, data):
     """With any value replaced or gone, an answer is Malformed or still reaches the client as JSON."""
@@ -440,7 +458,7 @@ def test_a_truncated_answer_is_malformed(case):
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=ids)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(body=BYTES)
 @example(body=DEEP)
 @example(body=b"")
@@ -458,7 +476,7 @@ def test_any_bytes_as_an_answer(case, body):
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=ids)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     chunks=st.lists(
         BYTES | st.sampled_from([b"\n", b"\r", b"\n\n", b"data: ", b"data:"]), max_size=8

@@ -128,7 +128,7 @@ def test_a_gate_has_both_halves(name):
 
 
 @pytest.mark.parametrize("make", VARIANTS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(calls=st.lists(CALLS, max_size=4), call=CALLS)
 def test_a_rejected_call_leaves_no_trace(make, calls, call):
     """A permit that comes back as REJECTED leaves state and readiness as they were."""
@@ -149,7 +149,7 @@ def _without_load(gate: Any, found: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", VARIANTS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(calls=st.lists(CALLS, max_size=4), call=CALLS)
 def test_a_refusal_changes_nothing(make, calls, call):
     """An acquire that raises changes no state at all."""
@@ -162,7 +162,7 @@ def test_a_refusal_changes_nothing(make, calls, call):
 
 
 @pytest.mark.parametrize("make", VARIANTS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(calls=st.lists(st.tuples(CALLS, OUTCOMES, st.floats(0, 100)), max_size=12))
 def test_release_never_raises(make, calls):
     """Whatever the verdict, seconds and usage, a release returns None and raises nothing."""
@@ -183,7 +183,7 @@ STEPS = st.lists(
         st.integers(0, 20),
         st.floats(0, 30),
     ),
-    max_size=24,
+    max_size=16,
 )
 
 
@@ -194,7 +194,7 @@ def counts(gate: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("make", VARIANTS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_counts_return_to_rest(make, steps):
     """No order of permits and releases drives a count below 0; when all are back, none is held."""
@@ -217,7 +217,7 @@ def test_counts_return_to_rest(make, steps):
 
 
 @pytest.mark.parametrize("make", VARIANTS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_ready_keeps_its_word(make, steps):
     """A gate that is ready lets a call through at that moment; one that is not refuses it."""
@@ -385,7 +385,7 @@ def test_a_closed_breaker_starts_from_nothing(start):
     assert breaker.state == "open"
     now.pass_(1.0)
     breaker.acquire(a_call())(Outcome(v.OK, 0.1))
-    trip(breaker, 1)
+    trip(breaker, 3)
     assert breaker.state == "closed"
 
 

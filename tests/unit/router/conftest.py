@@ -12,7 +12,7 @@ if str(ROOT) not in sys.path:
 settings.register_profile(
     "router",
     deadline=None,
-    max_examples=80,
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("router")

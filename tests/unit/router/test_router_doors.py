@@ -554,6 +554,14 @@ def test_a_plan_is_explained_without_a_call(house):
     assert got(h, "/v1/explain", method="POST", body=b"{", **ANN).status == 400
 
 
+def test_a_question_has_a_bounded_body(house):
+    """A dry run takes no body of a stranger, and none over the limit from anybody."""
+    h = house()
+    assert got(h, "/v1/explain", method="POST", body=a_body()).status == 401
+    size = h.runtime.body_limit * (DRAIN + 1)
+    assert got(h, "/v1/explain", method="POST", body=b"x" * size, **ANN).status == 413
+
+
 def test_probes_ask_no_key(house):
     """It lives, it is ready while a route can be served, and its metrics are a page."""
     h = house()
