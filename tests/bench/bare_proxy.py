@@ -52,6 +52,7 @@ async def chat(request: Request) -> Response:
 
 
 async def _pieces(call) -> AsyncIterator[bytes]:
-    async with call.build_streamed() as answer:
+    # By default the library reads 64 KiB ahead, and a short stream would arrive as one piece.
+    async with call.streamed_read_buffer_limit(0).build_streamed() as answer:
         while (piece := await answer.body_reader.read_chunk()) is not None:
             yield bytes(piece)

@@ -142,10 +142,14 @@ async def _streams(room: Room, part: Part) -> None:
         target = EVENT_TARGET if name == "router" else None
         row = Row(f"CPU per streamed event, {name}", median(seen), "us", target)
         part.rows.append(row)
-    for name in per_event:
+    for name, seen in per_event.items():
         if name != "router":
-            value = ratios(per_event["router"], per_event[name])
+            value = ratios(per_event["router"], seen)
             part.rows.append(Row(f"CPU per streamed event, router / {name}", value, "x"))
+    for name, seen in first.items():
+        if name != "sandbox":
+            late = median(a - b for a, b in zip(seen, first["sandbox"], strict=True))
+            part.rows.append(Row(f"first event later by, {name}", late, "ms"))
     part.raw["streams"] = {"per_event_us": dict(per_event), "first_ms": dict(first)}
     bars = {"per event": {name: median(seen) for name, seen in per_event.items()}}
     part.charts.append(Chart("CPU per streamed event", "us", bars, EVENT_TARGET))
