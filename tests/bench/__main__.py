@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """0 when every part that can run here has run; missed targets are told, not punished."""
+    """0 when no part broke; missed targets and parts that cannot run here are told, not punished."""
     options = arguments()
     # So that every block is left and every program stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -44,6 +44,7 @@ def main() -> int:
     facts = machine()
     parts: list[Part] = []
     skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for name in [n for n in PARTS if not options.names or n in options.names]:
         console.print(f"{name} ...", highlight=False)
         try:
@@ -51,6 +52,9 @@ def main() -> int:
         except Skipped as exc:
             skipped[name] = str(exc)
             console.print(f"{name}: left out: {exc}", markup=False, highlight=False)
+        except Exception as exc:  # noqa: BLE001 - what the other parts found must not be lost
+            failed[name] = f"{type(exc).__name__}: {exc}"
+            console.print(f"{name}: broke: {failed[name]}", markup=False, highlight=False)
     facts["load_after"] = [round(load, 2) for load in os.getloadavg()]
     table(parts, console)
     if (load := facts["load_before"][0]) > facts["cores"] / 2:
@@ -59,11 +63,11 @@ def main() -> int:
             "trust the ratios, not the absolute figures.",
             highlight=False,
         )
-    file = save(parts, skipped, facts, out=options.out, quick=options.quick)
+    file = save(parts, skipped | failed, facts, out=options.out, quick=options.quick)
     title = f"Isocost, {facts['processor']}, {facts['cores']} cores"
     picture = draw(parts, file.with_suffix(".png"), title)
     console.print(f"written: {file}" + (f", {picture}" if picture else ""), highlight=False)
-    return 0
+    return 1 if failed else 0
 
 
 def _run(name: str, options: argparse.Namespace) -> Part:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from timeit import repeat
+from types import SimpleNamespace
+from typing import Any
 
-from router.apis.openai.asks import READERS
+from router import apis
 from router.config import Config, parse
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.reply import Reply
 from router.core.verdict import OK
+from router.doors.inference import Arrival, Entrance, make_call
 from router.pipeline import Pipeline, World, build
 from router.plan import Route, look, plan
 
 from .bodies import kilobyte
 from .contenders import PATH
+from .contenders import ROUTE as ROUTE_NAME
 from .result import Chart, Part, Row
 from .scale import Room
 from .statistics import median
@@ -53,7 +57,7 @@ def run(room: Room) -> Part:
     part = Part("plan")
     pipeline = build(_config(), _world(room))
     plain, ruled = pipeline.routes["plain"], pipeline.routes["ruled"]
-    call = _call(plain)
+    call = _call(pipeline)
     _use(pipeline, call)
     one, every = _gates(pipeline, call, 1), _gates(pipeline, call, BACKENDS)
     measured = {
@@ -96,26 +100,13 @@ def _world(room: Room) -> World:
     )
 
 
-def _call(route: Route) -> Call:
-    ask = READERS[PATH](kilobyte(0))
-    now = time.monotonic()
-    return Call(
-        id="bench",
-        key=Key("bench"),
-        route=route.name,
-        task="chat",
-        request=ask.request,
-        wire="openai",
-        fields=ask.fields,
-        extras=ask.extras,
-        created=0,
-        arrived=now,
-        # Far enough for the whole measurement, for the deadline is a reason to leave a backend.
-        deadline=now + 3600,
-        input_tokens=240,
-        input_bound=ask.token_bound,
-        output_limit=48,
-    )
+def _call(pipeline: Pipeline) -> Call:
+    """As the door makes it of a request; with a deadline that outlasts the measurement."""
+    headers = {b"x-isocost-deadline-ms": b"3600000"}
+    body = kilobyte(0).replace(ROUTE_NAME.encode(), b"plain")
+    arrival = Arrival(headers, body, Key("bench"), "bench")
+    here: Any = SimpleNamespace(pipeline=pipeline, now=time.monotonic)
+    return make_call(here, Entrance(apis.door("openai"), PATH, "chat"), arrival)
 
 
 def _use(pipeline: Pipeline, call: Call) -> None:
