@@ -127,6 +127,7 @@ class Decisions:
             saved(ending, route),
         )
         if self.size:
+            self._kept.pop(call.id, None)  # an id that is used again counts as new
             self._kept[call.id] = decision
             if len(self._kept) > self.size:
                 del self._kept[next(iter(self._kept))]

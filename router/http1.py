@@ -1,7 +1,7 @@
 """HTTP/1.1 towards backends, on the loop itself: a pool of connections, one call at a time on each.
 
 Why not a client library: the fastest one does not close its connection when a call is cancelled,
-the best-kept one costs twice the whole router (`docs/decisions/0003-http-client.md`). Parsing is
+the others cost at least three times the CPU (`docs/decisions/0003-http-client.md`). Parsing is
 llhttp's, by `httptools`; TLS and name look-up are the loop's.
 
 Guarantees: cancelling a wait closes the connection at once. A connection goes back to the pool

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ FILE_LIMIT = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""
 PENDING = 256
 """Records kept back at most."""
+FILES = 64
+"""Files of other processes that are kept."""
 TAIL = 2 * 1024 * 1024
 """Bytes of each file that are searched for a call."""
 
@@ -32,6 +35,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._path = folder / f"calls-{os.getpid()}.jsonl"
+        _forget_old(folder)
         self._pending: list[Decision] = []
         self._encode = msgspec.json.Encoder().encode
         self._open()
@@ -81,3 +85,13 @@ class Journal:
     def close(self) -> None:
         self.flush()
         self._file.close()
+
+
+def _forget_old(folder: Path) -> None:
+    """Files of processes that have ended stay until FILES newer ones are there."""
+    ages: list[tuple[float, Path]] = []
+    for path in folder.glob("calls-*.jsonl*"):
+        with suppress(OSError):  # another process may be tidying too
+            ages.append((path.stat().st_mtime, path))
+    for _, path in sorted(ages, reverse=True)[FILES:]:
+        path.unlink(missing_ok=True)

@@ -243,6 +243,10 @@ def _price(spec: BackendConfig) -> Price:
                 "such as {input_usd_per_mtok: 0.15, output_usd_per_mtok: 0.6} or {per_hour_usd: 1}"
             )
         return found
+    if given.per_hour_usd is not None and (
+        given.input_usd_per_mtok or given.output_usd_per_mtok or given.per_call_usd
+    ):
+        raise ConfigError("price: give per_hour_usd or prices per unit, not both")
     cached = given.cached_usd_per_mtok
     return Price(
         input_token=pico(given.input_usd_per_mtok) // 10**6,

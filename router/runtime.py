@@ -13,7 +13,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,6 +143,9 @@ class Runtime:
 
 async def _every(seconds: float, step: Any) -> None:
     while True:
-        with suppress(TimeoutError, OSError):
+        try:
             await step()
+        except Exception:
+            # A look that fails must not be the last one.
+            log.exception("%s failed, it is tried again", step.__name__)
         await asyncio.sleep(seconds)

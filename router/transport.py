@@ -29,6 +29,8 @@ from router.core.service import Service
 from router.core.task import Event
 from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
 
+TAIL_SECONDS = 0.05
+"""How long a stream that has said its end may take to end."""
 JSON = {"content-type": "application/json"}
 
 
@@ -53,7 +55,7 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
                     origin, wire.path, wire.body, headers, whole=not call.stream
                 )
                 if call.stream:
-                    return await _Stream(name, api, call, now, response).open(started)
+                    return await _Stream(endpoint, call, now, response).open(started)
                 return _whole(name, api, response, api.reader(call))
         except TimeoutError as exc:
             waited = f"no answer within {now() - started:.2f} s"
@@ -82,10 +84,11 @@ def _whole(name: str, api: Api, response: Response, reader: Reader) -> Reply:
 class _Stream:
     """One streamed answer: open until its last event was read, or until it is left."""
 
-    def __init__(self, name: str, api: Api, call: Call, now: Clock, response: Response) -> None:
-        self._name, self._api, self._now = name, api, now
+    def __init__(self, endpoint: Endpoint, call: Call, now: Clock, response: Response) -> None:
+        self._name, self._api, self._now = endpoint.name, endpoint.api, now
+        self._model = endpoint.model
         self._response = response
-        self._reader = api.reader(call)
+        self._reader = endpoint.api.reader(call)
         self._deadline = call.deadline
 
     async def open(self, started: float) -> Reply:
@@ -103,7 +106,7 @@ class _Stream:
         if not first:
             raise BrokenStream("the stream ended before its first event")
         reply = Reply(backend=self._name, status=response.status, first=self._now() - started)
-        reply.model = self._reader.model
+        reply.model = self._reader.model or self._model
         reply.events = self._events(first, reply)
         # A generator that was never begun runs no `finally`: its reader may leave before that.
         reply.on_close(lambda ended: response.close())
@@ -112,13 +115,17 @@ class _Stream:
     async def _next(self) -> list[bytes | Event]:
         """The next batch of events; [] when the stream is over. Raises BrokenStream."""
         try:
-            while piece := await self._response.read():
+            while not self._reader.end() and (piece := await self._response.read()):
                 if events := self._reader.feed(piece):
                     return events
         except (Broken, Malformed) as exc:
             raise BrokenStream(str(exc)) from exc
         if not self._reader.end():
             raise BrokenStream("the stream ended before it said that it was over")
+        # It said that it was over: the connection is worth a moment's wait, an answer is not.
+        with suppress(TimeoutError, Broken):
+            async with timeout(TAIL_SECONDS):
+                await self._response.read()
         return []
 
     async def _events(
@@ -134,7 +141,8 @@ class _Stream:
         except TimeoutError as exc:
             raise BrokenStream("the deadline passed before the stream was over") from exc
         finally:
-            reply.usage, reply.model = self._reader.usage, self._reader.model
+            reply.usage = self._reader.usage
+            reply.model = self._reader.model or self._model
             self._response.close()
 
 

@@ -93,6 +93,7 @@ def a_call(**changes: Any) -> Call:
         "created": 1_790_000_000,
         "arrived": 1000.0,
         "deadline": 1030.0,
+        "text_bytes": 400,
         "input_tokens": 100,
         "input_bound": 400,
         "output_limit": 50,

@@ -38,11 +38,14 @@ GRACE = 20.0
 def main(words: list[str]) -> int:
     options = parser("run")
     options.add_argument("--config", type=Path, default=Path("isocost.yaml"))
-    options.add_argument("--state", type=Path, default=Path("var"))
+    options.add_argument(
+        "--state", type=Path, help="folder of keys and logs; `var` beside the configuration"
+    )
     options.add_argument("--archives", type=Path, default=Path("model_store/archives"))
     options.add_argument("--no-sandbox", action="store_true", help="insist on the real paid APIs")
     options.add_argument("--workers", type=int, default=1, help="processes of the router")
     given = options.parse_args(words)
+    given.state = given.state or given.config.parent / "var"
     console = Console(stderr=True, highlight=False)
     try:
         config = read(given.config)
@@ -105,6 +108,7 @@ def _serving(config: Config, models: list[str], given: Namespace) -> list[str]:
     command = [sys.executable, "-m", "serving", "--archives", str(given.archives)]
     command += ["--models", ",".join(models), "--state", str(given.state / "serving")]
     command += ["--port", str(port)]
+    command += ["--management-port", str(port + 1), "--metrics-port", str(port + 2)]
     if first.status:
         command += ["--status-port", str(urlsplit(first.status).port or 8084)]
     return command

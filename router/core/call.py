@@ -45,6 +45,8 @@ class Call(msgspec.Struct, frozen=True):
     """Monotonic."""
     deadline: float
     """Absolute, monotonic."""
+    text_bytes: int
+    """UTF-8 bytes, or characters, of what the model will read."""
     input_tokens: int
     """Predicted."""
     input_bound: int

@@ -8,6 +8,7 @@ backend's connection closes and nobody pays for what nobody reads.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ from router.decisions import reason
 from router.plan import Plan, Route
 from router.runtime import Runtime
 
+log = logging.getLogger("isocost")
 Headers = list[tuple[bytes, bytes]]
 WATCH_AFTER = 0.02
 """Seconds until a whole answer's client is watched: quick answers need no watcher."""
@@ -63,22 +65,19 @@ class Inference:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        runtime, door = self._runtime, self._door
+        runtime = self._runtime
         call_id = name_call(headers)
         if scope["method"] != "POST":
-            await self._refuse(
-                send, call_id, BadRequest(f"{self._path} takes POST.", code="method")
-            )
+            wrong = BadRequest(f"{self._path} takes POST.", code="method_not_allowed")
+            wrong.status = 405
+            await self._refuse(send, call_id, wrong)
             return
         watch = _Watch(receive)
         reply: Reply | None = None
+        called = False
         try:
-            key = runtime.pipeline.keys.who(door.secret(headers))
-            if key is None:
-                raise Unauthorized(UNKNOWN_KEY)
-            body = await read_body(receive, headers, runtime.body_limit)
-            arrival = Arrival(headers, body, key, call_id)
-            call = make_call(runtime, self.entrance, arrival)
+            call = await self._arrive(receive, headers, call_id)
+            called = True
             service = runtime.pipeline.service
             watch.start(0.0 if call.stream else WATCH_AFTER)
             reply = await service(call)
@@ -89,7 +88,13 @@ class Inference:
         except Gone:
             return
         except RouterError as exc:
-            await self._refuse(send, call_id, exc)
+            await self._refuse(send, call_id, exc, called=called)
+        except Exception:
+            log.exception("call %s broke", call_id)
+            if reply is not None:
+                raise  # its headers are on their way: only a cut connection is honest now
+            broken = RouterError(f"Something broke inside the router; its log names {call_id}.")
+            await self._refuse(send, call_id, broken, called=called)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -98,6 +103,15 @@ class Inference:
             watch.stop()
             if reply is not None:
                 reply.close(CANCELLED)
+
+    async def _arrive(self, receive: Any, headers: Mapping[bytes, bytes], call_id: str) -> Call:
+        """The call, once it is known who sends it. Raises BadRequest, Gone."""
+        runtime = self._runtime
+        key = runtime.pipeline.keys.who(self._door.secret(headers))
+        if key is None:
+            raise Unauthorized(UNKNOWN_KEY)
+        body = await read_body(receive, headers, runtime.body_limit)
+        return make_call(runtime, self.entrance, Arrival(headers, body, key, call_id))
 
     async def _whole(self, send: Any, runtime: Runtime, call: Call, reply: Reply) -> None:
         route = runtime.pipeline.routes.get(call.route)
@@ -143,7 +157,9 @@ class Inference:
         last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
         await send({"type": "http.response.body", "body": last})
 
-    async def _refuse(self, send: Any, call_id: str, error: RouterError) -> None:
+    async def _refuse(
+        self, send: Any, call_id: str, error: RouterError, *, called: bool = False
+    ) -> None:
         body = self._door.error(error)
         headers: Headers = [
             (b"content-type", self._door.content_type.encode()),
@@ -159,7 +175,7 @@ class Inference:
                 (b"x-isocost-cost-usd", usd(trail.cost).encode()),
                 (b"x-isocost-reason", _latin(reason(trail))),
             ]
-        else:
+        if not called:  # a call is counted by the pipeline, however it ended
             self._runtime.telemetry.refused(self._door.wire, error.status)
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -220,6 +236,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         created=int(time.time()),
         arrived=now,
         deadline=now + _deadline(headers, route.deadline),
+        text_bytes=ask.text_bytes,
         input_tokens=int(ask.text_bytes / route.forecast.bytes_per_token) + 1,
         input_bound=ask.token_bound,
         output_limit=limit,

@@ -1,7 +1,7 @@
 """Predict what a route's calls use, from what they used so far.
 
     output tokens   a slow mean of real answers, never above the call's own maximum
-    bytes a token   of input, from backends that report usage; 4 until the first report
+    bytes a token   of input, from texts long enough to tell; 4 until the first of them
 
 Predictions rank backends; they never bound money (`Price.quote` does).
 """
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from router.core.call import Call, Outcome
 from router.core.gate import Release
+
+LEAST = 1000
+"""Bytes of a text that says something of the language: a short one is mostly the chat's frame."""
 
 
 class Forecast:
@@ -38,9 +41,8 @@ class Forecast:
                 seen = float(usage.output_tokens)
                 known = self.output
                 self.output = seen if known is None else known + (seen - known) * self._weight
-            if usage.input_tokens and call.input_tokens:
-                size = call.input_tokens * self.bytes_per_token
-                ratio = min(max(size / usage.input_tokens, 1.0), 16.0)
+            if usage.input_tokens and call.text_bytes >= LEAST:
+                ratio = min(max(call.text_bytes / usage.input_tokens, 1.0), 16.0)
                 self.bytes_per_token += (ratio - self.bytes_per_token) * self._weight
 
         return release

@@ -6,6 +6,7 @@ What it does not know is no price: the caller refuses instead of guessing.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
@@ -24,7 +25,7 @@ def listed(api: str, model: str) -> Price | None:
     Source: PyPI `genai-prices`, by Pydantic; prices in USD per million tokens.
     """
     # The price table takes 30 MB and 0.2 s: only a configuration without own prices pays that.
-    from genai_prices import data, types  # noqa: PLC0415
+    from genai_prices import data  # noqa: PLC0415
 
     provider = _PROVIDERS.get(api)
     found: Any = None
@@ -34,8 +35,12 @@ def listed(api: str, model: str) -> Price | None:
     if found is None:
         return None
     prices = found.prices
-    if isinstance(prices, list):  # newest entry without a condition that needs a date
-        prices = prices[-1].prices if not isinstance(prices[-1], types.ModelPrice) else prices[-1]
+    if isinstance(prices, list):  # by date: the last one that has begun
+        now = datetime.now(UTC)
+        begun = [p for p in prices if p.constraint is None or p.constraint.active(now)]
+        if not begun:
+            return None
+        prices = begun[-1].prices
     units = {
         "input_token": prices.input_mtok,
         "output_token": getattr(prices, "output_mtok", None),

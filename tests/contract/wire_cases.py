@@ -69,6 +69,7 @@ class Case:
             "created": 1_790_000_000,
             "arrived": 0.0,
             "deadline": 30.0,
+            "text_bytes": ask.text_bytes,
             "input_tokens": ask.text_bytes // 4,
             "input_bound": ask.token_bound,
             "output_limit": limit if makes else 0,

@@ -138,6 +138,13 @@ def _message(turn: ChatTurn) -> tuple[Message, int]:
     parts = content or []
     text = "\n".join(p.text for p in parts if p.type == "text")
     images = sum(p.type == "image_url" for p in parts)
+    for part in parts:
+        if part.type == "file":  # its pages are billed as images, and nobody here can count them
+            raise BadRequest(
+                "A message part of type 'file' has no price bound: send its text, or images.",
+                param="messages",
+                code="unsupported_value",
+            )
     plain = plain and content is not None and all(p.type == "text" for p in parts)
     return Message(role=turn.role, text=text, plain=plain), images
 

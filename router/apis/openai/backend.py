@@ -65,7 +65,7 @@ class OpenAI:
             return f"openai has no {call.task}"
         if call.extras and call.wire != self.name:
             return f"parameters of the {call.wire} wire: {', '.join(sorted(call.extras))}"
-        return ""
+        return _unpriced(call) if call.fields.keys() & _PRICED_APART else ""
 
     def request(self, call: Call, model: str) -> Wire:
         fields = dict(call.fields) if call.wire == self.name else _from_hub(call)
@@ -78,7 +78,7 @@ class OpenAI:
             fields[limit] = _raw(call.output_limit // outputs(request))
             if call.stream:
                 fields["stream"] = msgspec.Raw(b"true")
-                fields["stream_options"] = _WANT_USAGE
+                fields["stream_options"] = _with_usage(fields.get("stream_options"))
         return Wire(_PATHS[call.task], _encode(fields))
 
     def reader(self, call: Call) -> OpenAIReader:
@@ -104,6 +104,30 @@ def failure(body: bytes) -> Failure:
     if isinstance(error, str):
         return Failure("", error, None, body)
     return Failure(str(error.code or error.type or ""), error.message or "", error.param, body)
+
+
+_PRICED_APART = {"service_tier", "web_search_options", "modalities", "audio"}
+
+
+def _unpriced(call: Call) -> str:
+    """What the call asks for beyond tokens at list price: no price known, so no quote."""
+    fields = call.fields
+    tier = bytes(fields.get("service_tier", b"null"))
+    if tier not in {b"null", b'"auto"', b'"default"', b'"flex"'}:
+        return f"no price is known for service_tier {tier.decode()}"
+    if b'"audio"' in bytes(fields.get("modalities", b"")):
+        return "no price is known for audio in chats"
+    for name in ("web_search_options", "audio"):
+        if bytes(fields.get(name, b"null")) != b"null":
+            return f"no price is known for {name}"
+    return ""
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """The caller's own stream options, and the wish for usage."""
+    if options is None or bytes(options) == b"null":
+        return _WANT_USAGE
+    return _raw(_raw_fields.decode(options) | {"include_usage": True})
 
 
 def _raw(value: object) -> msgspec.Raw:

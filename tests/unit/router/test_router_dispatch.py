@@ -544,13 +544,16 @@ def test_predicted_output_lies_among_what_was_seen(seen):
 
 
 def test_bytes_per_token_are_learned():
-    """Answers that read more tokens than predicted lower the bytes a token takes, within bounds."""
+    """Long texts teach how many bytes a token takes, within bounds; short ones are mostly frame."""
     forecast = Forecast()
     for _ in range(200):
-        tell(forecast, Usage(200, 1), input_tokens=int(400 / forecast.bytes_per_token))
+        tell(forecast, Usage(32, 1), text_bytes=6)
+    assert forecast.bytes_per_token == 4.0
+    for _ in range(200):
+        tell(forecast, Usage(1000, 1), text_bytes=2000)
     assert forecast.bytes_per_token == pytest.approx(2.0, rel=0.05)
     for _ in range(500):
-        tell(forecast, Usage(10**9, 1))
+        tell(forecast, Usage(10**9, 1), text_bytes=2000)
     assert forecast.bytes_per_token >= 1.0
 
 

@@ -230,7 +230,7 @@ def test_an_unknown_route_names_the_known(house, model, said):
 def test_only_posts_are_taken(house):
     """Another method is refused in the door's wire."""
     client = house().ask(Client(method="GET", headers=ANN))
-    assert client.status == 400
+    assert client.status == 405
     assert "POST" in error_of(client)["message"]
 
 
