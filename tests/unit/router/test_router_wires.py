@@ -597,3 +597,31 @@ def test_a_classification_is_written():
     }
     with pytest.raises(TypeError):
         NATIVE.events(a_call(), reply)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "refused"),
+    [
+        ("service_tier", "priority", True),
+        ("service_tier", "auto", False),
+        ("service_tier", None, False),
+        ("web_search_options", {}, True),
+        ("audio", {"voice": "alloy", "format": "mp3"}, True),
+        ("modalities", ["text", "audio"], True),
+        ("modalities", ["text"], False),
+    ],
+)
+def test_what_has_no_list_price_is_refused(field, value, refused):
+    """A wish that is billed beside tokens at list price gets no quote, so no call."""
+    body = {"model": "r", "messages": [{"role": "user", "content": "x"}], field: value}
+    ask = apis.door("openai").ask("/v1/chat/completions", msgspec.json.encode(body))
+    call = a_call(request=ask.request, fields=ask.fields, extras=ask.extras, wire="openai")
+    assert bool(apis.load("openai").unfit(call)) is refused
+
+
+def test_a_file_part_is_refused_at_the_door():
+    """Its pages are billed as images, and nobody here can count them."""
+    parts = [{"type": "file", "file": {"file_id": "f"}}]
+    body = {"model": "r", "messages": [{"role": "user", "content": parts}]}
+    with pytest.raises(BadRequest, match="file"):
+        apis.door("openai").ask("/v1/chat/completions", msgspec.json.encode(body))
