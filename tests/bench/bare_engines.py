@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -150,3 +152,31 @@ class TorchEmbedder:
 
 def _unit(vectors: Any) -> Any:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+_opened: list[Any] = []
+"""The engine of a process that `Apart` started."""
+
+
+class Apart:
+    """An engine in a process of its own: two kinds of OpenMP threads in one would hamper both."""
+
+    def __init__(self, kind: Callable[[Path], Any], model: Path) -> None:
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_open, initargs=(kind, model)
+        )
+
+    def do(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Run *work* there, on the engine and what is *given*."""
+        return self._pool.submit(_do, work, given).result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _open(kind: Callable[[Path], Any], model: Path) -> None:
+    _opened.append(kind(model))
+
+
+def _do(work: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    return work(_opened[0], *given)

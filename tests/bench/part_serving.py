@@ -12,13 +12,14 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from .bare_engines import Chat, Ct2Chat, Ct2Embedder, Embedder, TorchChat, TorchEmbedder
+from .bare_engines import Apart, Chat, Ct2Chat, Ct2Embedder, Embedder, TorchChat, TorchEmbedder
 from .client import calls, client, streams
 from .process import ROOT
 from .result import Chart, Part, Row
@@ -31,8 +32,7 @@ CHATS, EMBEDS = (1, 4, 8), (1, 8, 32)
 FIRST_TOKENS = 6
 PAUSE = 0.3
 """Seconds between turns: threads of OpenMP spin a while before they sleep."""
-TORCH_ROUNDS = 2
-CHAT_SECONDS, FIRST_SECONDS, EMBED_SECONDS, ENGINE_SECONDS = 50.0, 20.0, 25.0, 25.0
+CHAT_SECONDS, FIRST_SECONDS, EMBED_SECONDS, ENGINE_SECONDS = 50.0, 20.0, 25.0, 20.0
 Rounds = dict[str, list[float]]
 _encode = msgspec.json.Encoder().encode
 
@@ -58,12 +58,13 @@ def run(room: Room) -> Part:
     part = Part("serving")
     chat_files = unpack(archive(room, CHAT), room.folder / CHAT)
     embed_files = unpack(archive(room, EMBED), room.folder / EMBED)
-    chat, embedder = Ct2Chat(chat_files), Ct2Embedder(embed_files)
-    with serving(room, [CHAT, EMBED]) as served:
-        _chat(room, part, served, chat)
-        _first(room, part, served, chat)
-        _embed(room, part, served, embedder)
-    _engines(room, part, chat, embedder)
+    with closing(Apart(Ct2Chat, chat_files)) as chat:
+        with closing(Apart(Ct2Embedder, embed_files)) as embedder:
+            with serving(room, [CHAT, EMBED]) as served:
+                _chat(room, part, served, chat)
+                _first(room, part, served, chat)
+                _embed(room, part, served, embedder)
+            _engines(room, part, chat, embedder)
     return part
 
 
@@ -113,21 +114,21 @@ def _bare_chat(chat: Chat, total: int, batch: int, tokens: int) -> float:
     return _timed(work)
 
 
-def _chat(room: Room, part: Part, served: Serving, chat: Ct2Chat) -> None:
+def _chat(room: Room, part: Part, served: Serving, chat: Apart) -> None:
     scale = room.scale
     ours: Rounds = defaultdict(list)
     theirs: Rounds = defaultdict(list)
     _now(_served_chat(served, 8, 8, 4))
-    _bare_chat(chat, 8, 8, 4)
+    chat.do(_bare_chat, 8, 8, 4)
     for _ in rounds(scale.serving_rounds, CHAT_SECONDS):
         for n in CHATS:
             total, name = max(2, n) * scale.chat_waves, f"{n} in flight"
             ours[name].append(_now(_served_chat(served, total, n, scale.chat_tokens)))
-            theirs[name].append(_bare_chat(chat, total, n, scale.chat_tokens))
+            theirs[name].append(chat.do(_bare_chat, total, n, scale.chat_tokens))
     _shares(part, "chat", "tokens/s", ours, theirs)
 
 
-def _first(room: Room, part: Part, served: Serving, chat: Ct2Chat) -> None:
+def _first(room: Room, part: Part, served: Serving, chat: Apart) -> None:
     ours: list[float] = []
     theirs: list[float] = []
 
@@ -145,7 +146,7 @@ def _first(room: Room, part: Part, served: Serving, chat: Ct2Chat) -> None:
     for number in rounds(room.scale.lone_chats, FIRST_SECONDS):
         ours.append(_now(stream(number)))
         time.sleep(PAUSE)
-        theirs.append(chat.first(question(number), FIRST_TOKENS))
+        theirs.append(chat.do(Ct2Chat.first, question(number), FIRST_TOKENS))
     value = median(ours) / median(theirs)
     detail = f"{1e3 * median(ours):.0f} ms beside {1e3 * median(theirs):.0f} ms"
     part.rows.append(
@@ -174,16 +175,16 @@ def _bare_embed(embedder: Embedder, total: int, batch: int) -> float:
     return _timed(work)
 
 
-def _embed(room: Room, part: Part, served: Serving, embedder: Ct2Embedder) -> None:
+def _embed(room: Room, part: Part, served: Serving, embedder: Apart) -> None:
     ours: Rounds = defaultdict(list)
     theirs: Rounds = defaultdict(list)
     _now(_served_embed(served, 64, 32))
-    _bare_embed(embedder, 64, 32)
+    embedder.do(_bare_embed, 64, 32)
     for _ in rounds(room.scale.serving_rounds, EMBED_SECONDS):
         for n in EMBEDS:
             total, name = max(room.scale.embed_calls, 6 * n), f"{n} in flight"
             ours[name].append(_now(_served_embed(served, total, n)))
-            theirs[name].append(_bare_embed(embedder, total, n))
+            theirs[name].append(embedder.do(_bare_embed, total, n))
     _shares(part, "embed", "texts/s", ours, theirs)
 
 
@@ -215,36 +216,50 @@ def _torch_files(room: Room, name: str) -> Path:
     return unpack(folder / f"{name}-torch.mar", folder / name)
 
 
-def _engines(room: Room, part: Part, chat: Ct2Chat, embedder: Ct2Embedder) -> None:
+def _engines(room: Room, part: Part, chat: Apart, embedder: Apart) -> None:
     """The default engines beside Transformers in float32, both bare."""
     try:
-        plain_chat = TorchChat(_torch_files(room, CHAT))
-        plain = TorchEmbedder(_torch_files(room, EMBED))
+        chat_files, embed_files = _torch_files(room, CHAT), _torch_files(room, EMBED)
     except (subprocess.SubprocessError, OSError) as exc:
         part.notes.append(f"without torch float32: its weights could not be packed ({exc})")
         return
     ours: Rounds = defaultdict(list)
     theirs: Rounds = defaultdict(list)
-    tokens = room.scale.torch_tokens
-    for bare in (plain_chat, chat):
-        _bare_chat(bare, 1, 1, 2)
-    for _ in rounds(min(TORCH_ROUNDS, room.scale.serving_rounds), ENGINE_SECONDS):
-        for n in (1, 8):
-            ours[f"chat, batch {n}"].append(_bare_chat(chat, n, n, tokens))
-            theirs[f"chat, batch {n}"].append(_bare_chat(plain_chat, n, n, tokens))
-        for n in (1, 16):
-            ours[f"embed, batch {n}"].append(_bare_embed(embedder, 32, n))
-            theirs[f"embed, batch {n}"].append(_bare_embed(plain, 32, n))
+    most, tokens = room.scale.serving_rounds, room.scale.torch_tokens
+    with closing(Apart(TorchChat, chat_files)) as plain:
+        for engine in (plain, chat):
+            engine.do(_bare_chat, 2, 2, 2)
+        for _ in rounds(most, ENGINE_SECONDS):
+            for n in (1, 8):
+                name = f"chat, batch {n}"
+                ours[name].append(chat.do(_bare_chat, n, n, tokens))
+                theirs[name].append(plain.do(_bare_chat, n, n, tokens))
+    with closing(Apart(TorchEmbedder, embed_files)) as plain:
+        for engine in (plain, embedder):
+            engine.do(_bare_embed, 16, 16)
+        for _ in rounds(2 * most, ENGINE_SECONDS):
+            for n in (1, 16):
+                name = f"embed, batch {n}"
+                ours[name].append(embedder.do(_bare_embed, 64, n))
+                theirs[name].append(plain.do(_bare_embed, 64, n))
+        texts = [sentence(n) for n in range(64)]
+        vectors = [np.asarray(engine.do(_vectors, texts)) for engine in (embedder, plain)]
+    likeness = float(np.mean(np.sum(vectors[0] * vectors[1], axis=1)))
+    _compared(part, ours, theirs)
+    part.rows.append(Row("embed, cosine to torch float32", likeness, "", LIKE, True))
+    part.raw["engines"] = {"ctranslate2": dict(ours), "torch": dict(theirs), "cosine": likeness}
+
+
+def _vectors(embedder: Embedder, texts: list[str]) -> Any:
+    return embedder.embed(texts)
+
+
+def _compared(part: Part, ours: Rounds, theirs: Rounds) -> None:
     bars = {}
-    for name, mine_seen in ours.items():
-        value = ratios(mine_seen, theirs[name])
-        mine, bare = median(mine_seen), median(theirs[name])
-        detail = f"{mine:.0f} beside {bare:.0f} per second"
+    for name, seen in ours.items():
+        value = ratios(seen, theirs[name])
+        detail = f"{median(seen):.0f} beside {median(theirs[name]):.0f} per second"
         row = Row(f"{name}: ctranslate2 int8 / torch float32", value, "x", FASTER, True, detail)
         part.rows.append(row)
         bars[name] = {"ctranslate2 int8 / torch float32": value}
     part.charts.append(Chart("Default engines beside torch float32", "x", bars, FASTER))
-    texts = [sentence(n) for n in range(64)]
-    likeness = float(np.mean(np.sum(embedder.embed(texts) * plain.embed(texts), axis=1)))
-    part.rows.append(Row("embed, cosine to torch float32", likeness, "", LIKE, True))
-    part.raw["engines"] = {"ctranslate2": dict(ours), "torch": dict(theirs), "cosine": likeness}
