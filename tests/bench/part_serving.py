@@ -58,13 +58,19 @@ def run(room: Room) -> Part:
     part = Part("serving")
     chat_files = unpack(archive(room, CHAT), room.folder / CHAT)
     embed_files = unpack(archive(room, EMBED), room.folder / EMBED)
-    with closing(Apart(Ct2Chat, chat_files)) as chat:
-        with closing(Apart(Ct2Embedder, embed_files)) as embedder:
-            with serving(room, [CHAT, EMBED]) as served:
-                _chat(room, part, served, chat)
-                _first(room, part, served, chat)
-                _embed(room, part, served, embedder)
-            _engines(room, part, chat, embedder)
+    with (
+        closing(Apart(Ct2Chat, chat_files)) as chat,
+        closing(Apart(Ct2Embedder, embed_files)) as embedder,
+    ):
+        with serving(room, [CHAT, EMBED]) as served:
+            _chat(room, part, served, chat)
+            _first(room, part, served, chat)
+            _embed(room, part, served, embedder)
+        _engines(room, part, chat, embedder)
+    part.notes.append(
+        "an engine with a thread per core suffers most where other programs use the cores, torch "
+        "above all: compare with torch on a quiet machine"
+    )
     return part
 
 
