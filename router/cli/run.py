@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +53,13 @@ def main(words: list[str]) -> int:
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2
+    if taken := _taken(config):
+        print(
+            f"{taken} is already in use, perhaps by another run: stop what listens there, or "
+            f"change the port in {given.config}",
+            file=sys.stderr,
+        )
+        return 1
     programs = _Programs(given.state / "logs")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -61,6 +69,21 @@ def main(words: list[str]) -> int:
         return 0
     finally:
         programs.stop()
+
+
+def _taken(config: Config) -> str:
+    """An address of this run that something listens on already; "" when all are free."""
+    urls = [f"http://{config.server.host}:{config.server.port}"]
+    for backend in config.backends.values():
+        if backend.api == "torchserve":
+            urls += [url for url in (backend.base, backend.status) if url]
+    for url in urls:
+        parts = urlsplit(url)
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0:
+                return url
+    return ""
 
 
 def _interrupt(number: int, frame: Any) -> None:
