@@ -126,7 +126,8 @@ class Meter:
 
     def wait(self) -> float:
         """By how much the queue of now stretches a call: 1 is not at all."""
-        return max(1.0, (self.in_flight + 1) / self.concurrency)
+        queued = self.in_flight + 1
+        return queued / self.concurrency if queued > self.concurrency else 1.0
 
     def mean(self, size: int, now: float) -> float:
         """Seconds of service that a call of this size should take."""
