@@ -170,6 +170,11 @@ class Response:
         if connection is not None:
             self._pool.put(connection)
 
+    def expire(self) -> None:
+        """The deadline has passed: a reader that waits, or comes again, gets Broken."""
+        if self._connection is not None:
+            self._connection.fail("the deadline passed before the stream was over")
+
     def close(self) -> None:
         """Leave: an answer that is not over yet takes its connection along."""
         connection = self._connection
@@ -260,7 +265,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, why: str) -> None:
+    def fail(self, why: str) -> None:
         if self._busy and not self.complete:
             self._error = Broken(why)
             self._wake()
@@ -274,14 +279,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
-            self._fail(f"not an HTTP answer: {exc.__context__ or exc}")
+            self.fail(f"not an HTTP answer: {exc.__context__ or exc}")
             self._transport.abort()
             return
         if not self._headed:
             # A header that never ends is not told to `on_header`.
             self._head_size += len(data)
             if self._head_size > 2 * HEADERS_LIMIT:
-                self._fail(TOO_LONG)
+                self.fail(TOO_LONG)
                 self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -292,7 +297,7 @@ class Connection(asyncio.Protocol):
             self._over()
         else:
             seen = "before its answer was whole" if self._headed else "without an answer"
-            self._fail(f"the connection was closed {seen}")
+            self.fail(f"the connection was closed {seen}")
 
     def _to_the_end(self) -> bool:
         """An answer without a length ends with its connection (RFC 9112 6.3)."""
@@ -323,7 +328,7 @@ class Connection(asyncio.Protocol):
         self._size += len(body)
         if self._whole:
             if self._size > BODY_LIMIT:
-                self._fail(f"an answer longer than {BODY_LIMIT} bytes")
+                self.fail(f"an answer longer than {BODY_LIMIT} bytes")
                 self._transport.abort()
             return
         if self._size > BUFFER_LIMIT and not self._paused:

@@ -12,7 +12,7 @@ that nobody reads on.
 
 from __future__ import annotations
 
-from asyncio import timeout, timeout_at
+from asyncio import get_running_loop, timeout, timeout_at
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -131,16 +131,15 @@ class _Stream:
     async def _events(
         self, batch: list[bytes | Event], reply: Reply
     ) -> AsyncIterator[bytes | Event]:
+        # One timer for the stream: a timeout around each read costs more than the read.
+        timer = get_running_loop().call_at(self._deadline, self._response.expire)
         try:
             while batch:
                 for event in batch:
                     yield event
-                # Per read: a timeout that spans a yield would fire in the reader's code.
-                async with timeout_at(self._deadline):
-                    batch = await self._next()
-        except TimeoutError as exc:
-            raise BrokenStream("the deadline passed before the stream was over") from exc
+                batch = await self._next()
         finally:
+            timer.cancel()
             reply.usage = self._reader.usage
             reply.model = self._reader.model or self._model
             self._response.close()

@@ -188,6 +188,8 @@ class OpenAIReader:
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
+        if self._raw and self._alone(chunk):
+            return [chunk.replace(NO_USAGE, b"")]
         events: list[bytes | Event] = []
         for data in self._frames.feed(chunk):
             if data == b"[DONE]":
@@ -202,6 +204,17 @@ class OpenAIReader:
         if self._raw and len(events) > 1:
             return [b"".join(events)]  # type: ignore[arg-type]
         return events
+
+    def _alone(self, chunk: bytes) -> bool:
+        """Exactly one frame that can pass as it is: what nearly every packet of a stream holds."""
+        return (
+            not self._frames.held
+            and chunk.startswith(b"data: {")
+            and chunk.find(b"\n\n") == len(chunk) - 2
+            and b"\r" not in chunk
+            and b'"error"' not in chunk
+            and self._plain(chunk)
+        )
 
     def end(self) -> bool:
         return self._done

@@ -17,6 +17,11 @@ class Frames:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def held(self) -> bool:
+        """Whether a part of an event waits for its rest."""
+        return bool(self._rest)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._rest + chunk if self._rest else chunk
         if b"\r" in buffer:

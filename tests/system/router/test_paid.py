@@ -468,3 +468,14 @@ def test_sigterm_finishes_what_is_under_way(box, tmp_path):
         thread.join()
         assert found[-1] in {"stop", "length"}
         assert code == 0
+
+
+def test_a_streams_deadline_ends_it_as_an_error(app, box):
+    """A vendor that falls silent in the middle costs no more time than the caller gave."""
+    box.faults({"fault": "hang_after_headers", "after_events": 3})
+    sdk = app.sdk(default_headers={"x-isocost-deadline-ms": "700"})
+    started = time.monotonic()
+    with pytest.raises(openai.APIError) as caught:
+        list(sdk.chat.completions.create(model="chat", messages=CHAT, stream=True))
+    assert time.monotonic() - started < 2
+    assert "deadline" in str(caught.value)
