@@ -10,10 +10,10 @@ A candidate is left by the first of these that holds:
     context    the prompt is longer than its context
     cost       its quote passes what the call may cost
     <gate>     its breaker, slots, pause or health say no
-    deadline   it should need longer than what is left
+    deadline   it is known to need longer than what is left
 
-The others are tried in this order: those that keep the promise before those that would break
-it, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
+The others are tried in this order: those that keep promise and deadline before those that should
+break one, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
 with an exchange rate (balanced); ties go to the quicker one.
 """
 
@@ -118,6 +118,8 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
     stretch: float = 1.0
     """Waiting included, a call takes this many times its service time."""
     mean: float = 0.0
+    least: float = 0.0
+    """What is known to be needed: the mean without any stretching to a size never seen."""
     promised: float = 0.0
     """Service seconds at the quantile of the promise that applies; the mean without one."""
     share: float = 1.0
@@ -168,9 +170,9 @@ def _sight(
     elif not gates.in_flight.ready():
         blocked, retry_after = "full", 1.0
     meter = gates.meter
-    mean = meter.mean(size, now)
+    mean, least = meter.read(size, now)
     promised = mean if promise is None else meter.quantile(size, promise[0], now, first=first)
-    return Sight(blocked, retry_after, meter.wait(), mean, promised, meter.share())
+    return Sight(blocked, retry_after, meter.wait(), mean, least, promised, meter.share())
 
 
 def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Plan:
@@ -195,9 +197,10 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
             kind, why = "cost", "could cost more than the call may"
         elif sight.blocked:
             kind = why = sight.blocked
-        elif seconds > left_seconds:
-            kind, why = "deadline", f"needs about {seconds:.2f} s, {left_seconds:.2f} s are left"
-        late = promise is not None and promised > promise[1]
+        elif sight.least * sight.stretch > left_seconds:
+            needed = sight.least * sight.stretch
+            kind, why = "deadline", f"needs about {needed:.2f} s, {left_seconds:.2f} s are left"
+        late = seconds > left_seconds or (promise is not None and promised > promise[1])
         candidate = Candidate(backend.name, quote, cost, seconds, promised, late, kind, why)
         weighed.append(candidate)
         if not kind:

@@ -133,10 +133,19 @@ class Meter:
 
     def mean(self, size: int, now: float) -> float:
         """Seconds of service that a call of this size should take."""
+        return self.read(size, now)[0]
+
+    def read(self, size: int, now: float) -> tuple[float, float]:
+        """The mean, and what such a call takes at least.
+
+        A size larger than any seen is stretched for the first only: a guess may rank a backend,
+        but must not rule it out.
+        """
         spread, scale = _nearest(self._whole, size)
         if spread is None:
-            return 0.0
-        return spread.mean * scale * exp((spread.seen - now) / self._decay)
+            return 0.0, 0.0
+        seen = spread.mean * exp((spread.seen - now) / self._decay)
+        return seen * scale, seen * min(scale, 1.0)
 
     def quantile(self, size: int, q: float, now: float, *, first: bool = False) -> float:
         """Seconds within which a share *q* of such calls is served, or sends its first event."""

@@ -30,6 +30,7 @@ SIGHTS = st.builds(
     retry_after=st.floats(0, 60),
     stretch=st.floats(1, 4),
     mean=st.floats(0, 20),
+    least=st.floats(0, 20),
     promised=st.floats(0, 40),
     share=st.floats(1, 64),
 )
@@ -147,7 +148,7 @@ def test_who_cannot_serve_is_left(situation):
             assert not backend.api.unfit(call)
             assert not backend.context or call.input_tokens <= backend.context
             assert not sight.blocked
-            assert sight.mean * sight.stretch <= call.deadline - now
+            assert sight.least * sight.stretch <= call.deadline - now
 
 
 @given(SITUATIONS)
@@ -182,12 +183,13 @@ def test_the_cheapest_order_is_by_cost(situation):
 
 @given(SITUATIONS)
 def test_late_means_that_the_promise_would_break(situation):
-    """Late is who would pass the seconds of the promise that applies: first event or whole answer."""
+    """Late is who should pass the seconds of the promise that applies, or the deadline."""
     call, route, sights, _ = situation
     promise = route.promise.first if call.stream else route.promise.answer
     for c, sight in zip(plan(*situation).candidates, sights, strict=True):
-        wanted = promise is not None and sight.promised * sight.stretch > promise[1]
-        assert c.late == wanted
+        over = sight.mean * sight.stretch > call.deadline - situation[3]
+        broken = promise is not None and sight.promised * sight.stretch > promise[1]
+        assert c.late == (over or broken)
 
 
 @given(SITUATIONS)
@@ -255,13 +257,22 @@ def test_a_broken_promise_comes_last():
 def test_the_queue_counts_against_a_promise():
     """What waits before a call stretches its seconds, its promise and its deadline."""
     route = two(promise=Promise(answer=(0.95, 1.0)))
-    sights = (Sight(mean=0.6, promised=0.6, stretch=2.0), Sight())
+    sights = (Sight(mean=0.6, least=0.6, promised=0.6, stretch=2.0), Sight())
     assert plan(a_call(), route, sights, 1000.0).candidates[0].late
     assert plan(a_call(), route, sights, 1000.0).candidates[0].seconds == pytest.approx(1.2)
     late = plan(a_call(deadline=1001.0), route, sights, 1000.0).candidates[0]
     assert late.left == "deadline"
     assert "1.20 s" in late.why
     assert "1.00 s" in late.why
+
+
+def test_a_guess_puts_a_backend_last_but_never_out():
+    """What was never measured at this size may not refuse a call: it is tried after the others."""
+    guessed = (Sight(mean=90.0, least=1.0), Sight())
+    chosen = plan(a_call(deadline=1030.0), two(), guessed, 1000.0)
+    assert [c.left for c in chosen.candidates] == ["", ""]
+    assert chosen.candidates[0].late
+    assert len(taken(chosen)) == 2
 
 
 def test_a_preferred_backend_goes_first():
