@@ -61,6 +61,22 @@ class PriceConfig(_Strict):
         default=None, ge=0, description="USD per million input tokens newly kept in its cache"
     )
     output_usd_per_mtok: float = Field(default=0, ge=0, description="USD per million output tokens")
+    audio_input_usd_per_mtok: float = Field(
+        default=0, ge=0, description="USD per million input tokens of audio"
+    )
+    audio_output_usd_per_mtok: float = Field(
+        default=0, ge=0, description="USD per million output tokens of audio"
+    )
+    per_million_characters_usd: float = Field(
+        default=0, ge=0, description="USD per million characters (code points)"
+    )
+    per_thousand_credits_usd: float = Field(
+        default=0, ge=0, description="USD per thousand credits of the vendor"
+    )
+    per_minute_usd: float = Field(default=0, ge=0, description="USD per minute of audio")
+    per_thousand_images_usd: dict[str, float] = Field(
+        default_factory=dict, description="USD per thousand images, by feature"
+    )
     per_call_usd: float = Field(default=0, ge=0, description="USD per call")
 
 
@@ -86,6 +102,13 @@ class BreakerConfig(_Strict):
     cooldown_max: Seconds = 60.0
 
 
+class LanguagesConfig(_Strict):
+    """BCP 47 tags; `en` stands for all regions of English. Left out: not limited."""
+
+    source: list[str] | None = None
+    target: list[str] | None = None
+
+
 class SandboxConfig(_Strict):
     """A stand-in of the vendor. Used only when `--sandbox` is given and the key is not set."""
 
@@ -95,11 +118,17 @@ class SandboxConfig(_Strict):
 class BackendConfig(_Strict):
     """One place that can serve: api + base + model + price."""
 
-    api: str = Field(description="wire format: openai, torchserve")
+    api: str = Field(
+        description="wire format: openai, torchserve, elevenlabs, deepl, google_vision, "
+        "google_speech"
+    )
     model: str = Field(description="the model's name at the backend")
     base: str | None = Field(default=None, description="base URL; the vendor's own when left out")
     key_env: str | None = Field(default=None, description="environment variable that holds the key")
     key_file: str | None = Field(default=None, description="file that holds the key; may change")
+    credentials_file: str | None = Field(
+        default=None, description="service account of Google; its tokens are renewed in time"
+    )
     price: PriceConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     breaker: BreakerConfig = BreakerConfig()
@@ -111,6 +140,14 @@ class BackendConfig(_Strict):
         None, description="data stays in house; true for torchserve, else false unless said"
     )
     context: int = Field(default=0, ge=0, description="tokens in and out together; 0: not limited")
+    voices: dict[str, str] | None = Field(
+        default=None,
+        description="voice as clients name it: the backend's own; `*` for all others",
+    )
+    languages: LanguagesConfig = LanguagesConfig()
+    features: list[str] | None = Field(
+        default=None, description="features of images that it knows; not limited if unset"
+    )
     status: str | None = Field(
         default=None, description="URL of the status page of `python -m serving`"
     )
@@ -191,6 +228,9 @@ class ServerConfig(_Strict):
     port: int = Field(default=8080, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     body_limit_mb: float = Field(default=16, gt=0)
+    media_limit_mb: float = Field(
+        default=40, gt=0, description="the same for calls that carry audio or images"
+    )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
 
 
@@ -199,6 +239,10 @@ class Config(_Strict):
 
     server: ServerConfig = ServerConfig()
     keys: list[KeyConfig] = Field(default_factory=list)
+    doors: dict[str, dict[Task, str]] = Field(
+        default_factory=dict,
+        description="wire: task: the route of calls whose body has no place for one",
+    )
     backends: dict[str, BackendConfig] = Field(min_length=1)
     routes: dict[str, RouteConfig] = Field(min_length=1)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from router.core.call import Call, Key
+from router.core.call import Call, Key, Usage
 from router.core.ending import Ending
 from router.core.money import usd
 from router.core.trail import Attempt, Trail
@@ -78,7 +78,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
             "backend": ending.backend or None,
             "seconds": round(ending.seconds, 6),
             "first_event_seconds": ending.first,
-            "usage": msgspec.to_builtins(ending.usage),
+            "usage": None if ending.usage is None else used(ending.usage),
             "cost_usd": usd(ending.cost),
             "saved_usd": None if self.saved is None else usd(self.saved),
             "error": ending.error or None,
@@ -149,3 +149,13 @@ def reason(trail: Trail) -> str:
         if a.verdict is not None and a.verdict is not OK
     ]
     return "; ".join(words)
+
+
+def used(usage: Usage) -> dict[str, Any]:
+    """Units that were used; tokens are there even when there are none of them."""
+    found = {name: getattr(usage, name) for name in Usage.__struct_fields__}
+    always = {"input_tokens", "output_tokens"}
+    kept: dict[str, Any] = {n: value for n, value in found.items() if value or n in always}
+    if usage.features:
+        kept["features"] = dict(usage.features)
+    return kept

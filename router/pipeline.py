@@ -19,8 +19,9 @@ import msgspec
 from router import apis
 from router.config import BackendConfig, Config, ConfigError, QuantileConfig, RouteConfig
 from router.config import seconds_worth as worth
-from router.core.api import Endpoint
-from router.core.call import Call, Key
+from router.core.ability import Abilities
+from router.core.api import Api, Endpoint
+from router.core.call import Call, Key, Usage
 from router.core.gate import Clock
 from router.core.money import Price, pico
 from router.core.reply import Reply
@@ -37,8 +38,8 @@ from router.gates.retries import Retries
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
 from router.layers.observe import Record, observe
-from router.layers.spend import spend
-from router.plan import Backend, Effect, Gates, Promise, Route
+from router.layers.spend import no_units, spend
+from router.plan import BY_UNIT, Backend, Effect, Gates, Promise, Route
 from router.prices import listed
 from router.rules import RuleError, compile_rule
 from router.secrets import Secret, SecretError, secret
@@ -69,6 +70,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     backends: dict[str, Backend]
     """By their name in the configuration; a backend's own name may end in `-sandbox`."""
     keys: Keys
+    doors: dict[tuple[str, Task], str]
+    """(wire, task) -> the route of calls whose body has no place for one."""
     statuses: tuple[tuple[str, str, Health], ...]
     """(status URL, model, gate to tell) of the backends that have a status page."""
     warnings: tuple[str, ...]
@@ -91,6 +94,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         built = _collect(faults, f"routes.{name}", make)
         if built is not None:
             routes[name] = built
+    doors = _collect(faults, "doors", partial(_doors, config)) or {}
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
     for name, spec in config.backends.items():
@@ -113,7 +117,27 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         for name, spec in config.backends.items()
         if spec.status
     )
-    return Pipeline(config, service, routes, backends, keys, statuses, tuple(warnings))
+    return Pipeline(config, service, routes, backends, keys, doors, statuses, tuple(warnings))
+
+
+def _doors(config: Config) -> dict[tuple[str, Task], str]:
+    """What the file says, and for each wire and task the one route that there is."""
+    found: dict[tuple[str, Task], str] = {}
+    for wire in apis.doors():
+        for task in {path.task for path in apis.door(wire).paths}:
+            routes = [name for name, spec in config.routes.items() if spec.task == task]
+            if len(routes) == 1:
+                found[wire, task] = routes[0]
+    for wire, by_task in config.doors.items():
+        tasks = {path.task for path in apis.door(wire).paths}
+        for task, name in by_task.items():
+            spec = config.routes.get(name)
+            if task not in tasks:
+                raise ConfigError(f"{wire}: has no {task}, only {', '.join(sorted(tasks))}")
+            if spec is None or spec.task != task:
+                raise ConfigError(f"{wire}.{task}: {name!r} is no route for {task}")
+            found[wire, task] = name
+    return found
 
 
 def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
@@ -199,7 +223,13 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     price = _price(spec)
     local = spec.local if spec.local is not None else spec.api == "torchserve"
     gates = _gates(name, written, spec, world, old)
-    endpoint = Endpoint(name, base, spec.model, api.at(base), key, spec.limits.first_event)
+    abilities = _abilities(spec)
+    spoken = api.at(base)
+    endpoint = Endpoint(
+        name, base, spec.model, spoken, key, spec.limits.first_event, abilities.voice
+    )
+    by_unit = bool(tasks & BY_UNIT)
+    bound = partial(_bound, spoken, spec.model) if by_unit else no_units
     service = stack(
         guard(
             (
@@ -213,7 +243,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
             world.now,
         ),
         # Money last of those that refuse: other replicas see its effect.
-        spend(price, gates.meter, world.now),
+        spend(price, gates.meter, world.now, bound),
         # Meter innermost: it times the backend, not our own gates.
         guard((gates.meter,), world.now),
         service=world.send(endpoint),
@@ -221,7 +251,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     own = {"local", "local_only"} if local else {"remote"}
     return Backend(
         name=name,
-        api=api.at(base),
+        api=spoken,
         model=spec.model,
         tasks=tasks,
         price=price,
@@ -230,6 +260,21 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         context=spec.context,
         gates=gates,
         service=service,
+        abilities=abilities,
+    )
+
+
+def _bound(api: Api, model: str, call: Call) -> Usage | None:
+    return api.units(call, model) if call.task in BY_UNIT else None
+
+
+def _abilities(spec: BackendConfig) -> Abilities:
+    languages = spec.languages
+    return Abilities(
+        spec.voices,
+        None if languages.source is None else frozenset(t.lower() for t in languages.source),
+        None if languages.target is None else frozenset(t.lower() for t in languages.target),
+        None if spec.features is None else frozenset(spec.features),
     )
 
 
@@ -244,7 +289,7 @@ def _price(spec: BackendConfig) -> Price:
             )
         return found
     if given.per_hour_usd is not None and (
-        given.input_usd_per_mtok or given.output_usd_per_mtok or given.per_call_usd
+        given.model_dump(exclude={"per_hour_usd", "concurrency"}, exclude_defaults=True)
     ):
         raise ConfigError("price: give per_hour_usd or prices per unit, not both")
     cached = given.cached_usd_per_mtok
@@ -255,6 +300,12 @@ def _price(spec: BackendConfig) -> Price:
         written_token=pico(given.cache_write_usd_per_mtok or 0) // 10**6,
         call=pico(given.per_call_usd),
         machine_second=pico(given.per_hour_usd or 0) // 3600,
+        character=pico(given.per_million_characters_usd) // 10**6,
+        credit=pico(given.per_thousand_credits_usd) // 1000,
+        second=pico(given.per_minute_usd) // 60,
+        audio_input_token=pico(given.audio_input_usd_per_mtok) // 10**6,
+        audio_output_token=pico(given.audio_output_usd_per_mtok) // 10**6,
+        features={f: pico(p) // 1000 for f, p in given.per_thousand_images_usd.items()},
         source="configuration",
     )
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from router.core.ability import Abilities
 from router.core.api import Api
 from router.core.call import Call
 from router.core.money import Price
@@ -37,6 +38,8 @@ from router.gates.pause import Pause
 from router.gates.retries import Retries
 
 NOBODY: frozenset[str] = frozenset()
+BY_UNIT = frozenset({"translate", "speak", "transcribe", "annotate"})
+"""Tasks whose bound is the backend's own (`Api.units`), not the tokens of a text."""
 
 
 class Gates(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ class Backend(msgspec.Struct, frozen=True):
     """Tokens in and out together; 0 when not limited."""
     gates: Gates
     service: Service
+    abilities: Abilities = Abilities()
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -181,18 +185,21 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
     limit = call.max_cost if call.max_cost is not None else route.promise.max_cost
     promise = route.promise.first if call.stream else route.promise.answer
     output, left_seconds = route.forecast.output_tokens(call), call.deadline - now
-    local_only = "local_only" in call.tags
+    local_only, by_unit = "local_only" in call.tags, call.task in BY_UNIT
     weighed = []
     taken = []
     for index, backend in enumerate(route.backends):
         sight = sights[index]
         price, seconds = backend.price, sight.mean * sight.stretch
         promised = sight.promised * sight.stretch
-        quote = price.quote(call, left_seconds)
-        cost = price.predicted(call, output, sight.mean, sight.share)
         kind, why = _leave(call, backend, effects, local_only=local_only)
+        most = backend.api.units(call, backend.model) if by_unit and not kind else None
+        quote = price.quote(call, left_seconds, most)
+        cost = price.predicted(call, output, sight.mean, sight.share, most)
         if kind:
             pass
+        elif most is not None and not price.free and (missing := price.lacks(most)):
+            kind, why = "unfit", f"no price is known for {missing}"
         elif limit is not None and quote > limit and not price.free:
             kind, why = "cost", "could cost more than the call may"
         elif sight.blocked:
@@ -237,6 +244,8 @@ def _leave(
         if effect.require is not None and backend.name not in effect.require:
             return "rule", f"not among those required when {effect.rule}"
     unfit = backend.api.unfit(call)
+    if not unfit and call.task in BY_UNIT:
+        unfit = backend.abilities.unfit(call)
     if unfit:
         return "unfit", unfit
     if backend.context and call.input_tokens + min(call.output_limit, 1) > backend.context:

@@ -19,7 +19,7 @@ from typing import Any
 
 from router.config import ConfigError, read
 from router.core.api import Endpoint
-from router.core.call import Call
+from router.core.call import NOTHING, Call, Usage, added
 from router.core.ending import Ending
 from router.core.gate import Clock
 from router.core.service import Service
@@ -27,6 +27,7 @@ from router.decisions import Decision, Decisions
 from router.http1 import Pool
 from router.journal import Journal
 from router.pipeline import Pipeline, World, build
+from router.plan import BY_UNIT
 from router.telemetry import Telemetry
 from router.transport import fetch_json, http
 
@@ -57,7 +58,9 @@ class Runtime:
         self.decisions = Decisions(server.decisions)
         self.journal = Journal(journal) if journal else None
         self.body_limit = int(server.body_limit_mb * 1024 * 1024)
+        self.media_limit = int(server.media_limit_mb * 1024 * 1024)
         self._stamp = self._mtime()
+        self._used: dict[str, Usage] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def _world(self) -> World:
@@ -76,9 +79,15 @@ class Runtime:
     def _record(self, call: Call, ending: Ending) -> None:
         route = self.pipeline.routes.get(call.route)
         self.telemetry.record(call, ending, route)
+        if ending.usage is not None and call.key is not None and call.task in BY_UNIT:
+            self._used[call.key.name] = added(self.used(call.key.name), ending.usage)
         decision = self.decisions.keep(call, ending, route)
         if self.journal is not None:
             self.journal.write(decision)
+
+    def used(self, key: str) -> Usage:
+        """What the calls of *key* have used since the process began."""
+        return self._used.get(key, NOTHING)
 
     def decision(self, call_id: str) -> dict[str, Any] | None:
         """The record of a call, whichever worker served it; None when it is too old."""

@@ -23,6 +23,7 @@ from router.core import verdict
 from router.core.api import Api, Endpoint, Malformed, Reader
 from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
+from router.core.failure import Failure
 from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Service
@@ -71,8 +72,13 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
 def _whole(name: str, api: Api, response: Response, reader: Reader) -> Reply:
     if response.status >= 400:
         return _failed(name, api, response)
+    reader.head(response.headers)
     result = reader.whole(response.body)
+    if reader.failed is not None:
+        status, failure = reader.failed
+        return _judged(name, api, status, failure, None)
     reply = Reply(backend=name, status=response.status, usage=reader.usage)
+    reply.passed = reader.passed
     if isinstance(result, bytes):
         reply.body = result
     else:
@@ -99,6 +105,7 @@ class _Stream:
                 while piece := await response.read():
                     response.body += piece
                 return _failed(self._name, self._api, response)
+            self._reader.head(response.headers)
             first = await self._next()
         except BaseException:
             response.close()
@@ -107,6 +114,7 @@ class _Stream:
             raise BrokenStream("the stream ended before its first event")
         reply = Reply(backend=self._name, status=response.status, first=self._now() - started)
         reply.model = self._reader.model or self._model
+        reply.passed = self._reader.passed
         reply.events = self._events(first, reply)
         # A generator that was never begun runs no `finally`: its reader may leave before that.
         reply.on_close(lambda ended: response.close())
@@ -147,16 +155,16 @@ class _Stream:
 
 def _failed(name: str, api: Api, response: Response) -> Reply:
     """The reply to a client's own mistake; raises AttemptFailed for all others."""
-    status = response.status
-    failure = api.failure(status, response.body)
+    failure = api.failure(response.status, response.body)
+    return _judged(name, api, response.status, failure, _retry_after(response))
+
+
+def _judged(name: str, api: Api, status: int, failure: Failure, retry_after: float | None) -> Reply:
     judged = verdict.judge(api.name, status, failure.code)
     if judged.try_next:
-        raise AttemptFailed(
-            name,
-            judged,
-            f"{status} {failure.message or failure.code}"[:300],
-            retry_after=_retry_after(response),
-        )
+        detail = f"{status} {failure.message or failure.code}"[:300]
+        wait = failure.retry_after if retry_after is None else retry_after
+        raise AttemptFailed(name, judged, detail, retry_after=wait)
     reply = Reply(backend=name, status=status, verdict=judged)
     reply.failure = failure
     return reply

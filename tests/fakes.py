@@ -301,7 +301,13 @@ class Client:
 
     @property
     def scope(self) -> dict[str, Any]:
-        return {"type": "http", "method": self.method, "headers": self._headers, "path": "/"}
+        return {
+            "type": "http",
+            "method": self.method,
+            "headers": self._headers,
+            "path": "/",
+            "query_string": b"",
+        }
 
     async def receive(self) -> dict[str, Any]:
         if self._gone:

@@ -28,6 +28,11 @@ def door(name: str) -> Door:
     """The client side of wire *name*. Raises ValueError when it has none."""
     found = getattr(import_module(f"{__name__}.{name}"), "DOOR", None) if name in NAMES else None
     if found is None:
-        raise ValueError(f"wire {name!r} has no door")
+        raise ValueError(f"wire {name!r} has no door; known: {', '.join(doors())}")
     made: Door = found
     return made
+
+
+def doors() -> tuple[str, ...]:
+    """The wires that have a door."""
+    return tuple(n for n in NAMES if hasattr(import_module(f"{__name__}.{n}"), "DOOR"))

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import msgspec
 
-from router.core.api import Ask, Door, Writer
+from router.core.api import Ask, Door, Path, Told, Writer
 from router.core.call import Call, Usage
 from router.core.errors import BadRequest
 from router.core.reply import Reply
 from router.core.task import ClassifyRequest, ClassifyResult
 
 from .openai.asks import MESSAGE_TOKENS, decode, raw_fields, text_size
-from .openai.door import OpenAIDoor
+from .openai.door import NOTHING_TOLD, OpenAIDoor
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,8 +37,9 @@ class NativeDoor(OpenAIDoor):
     """Keys and errors as OpenAI's door, bodies of our own."""
 
     wire = "native"
+    paths: tuple[Path, ...] = (Path("/v1/classify", "classify"),)
 
-    def ask(self, path: str, body: bytes) -> Ask:
+    def ask(self, path: str, body: bytes, told: Told = NOTHING_TOLD) -> Ask:
         fields, asked = decode(raw_fields, body), decode(_body, body)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or not all(texts):

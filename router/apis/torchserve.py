@@ -7,12 +7,12 @@ them are TorchServe's (`{"code": 503, "type": "...", "message": "..."}`), judged
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import Annotated, Any
 
 import msgspec
 
-from router.core.api import Api, Malformed, Wire
+from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
 from router.core.failure import Failure
 from router.core.task import (
@@ -87,6 +87,12 @@ class TorchServe:
     name = "torchserve"
     tasks: frozenset[Task] = frozenset({"chat", "complete", "embed", "classify"})
     base = ""
+    encodings: Mapping[Task, frozenset[str]] = {
+        "speak": frozenset({"wav", "pcm_s16le"}),
+        "transcribe": frozenset(
+            {"wav", "flac", "mp3", "ogg_opus", "webm_opus", "aac", "mp4", "pcm_s16le"}
+        ),
+    }
 
     def at(self, base: str) -> Api:
         return self
@@ -133,6 +139,9 @@ class TorchServe:
                 body["stop"] = request.stop
         return Wire(f"/predictions/{model}", _encode(body))
 
+    def units(self, call: Call, model: str) -> Usage:
+        return Usage()  # its machine is paid by the hour
+
     def reader(self, call: Call) -> TorchServeReader:
         return TorchServeReader(call)
 
@@ -147,12 +156,10 @@ class TorchServe:
         return Failure(code, error.message)
 
 
-class TorchServeReader:
+class TorchServeReader(Reader):
     """Reads one answer into the hub."""
 
     def __init__(self, call: Call) -> None:
-        self.usage: Usage | None = None
-        self.model = ""
         self._task = call.task
         self._texts = len(getattr(call.request, "texts", ()))
         self._rest = b""

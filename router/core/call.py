@@ -54,15 +54,18 @@ class Call(msgspec.Struct, frozen=True):
     output_limit: int
     """Output tokens that are sent as the maximum, over all choices; 0 where none are made."""
     stream: bool = False
+    path: str = ""
+    """The pattern of the door's path: one wire may have several forms of one task."""
     tags: frozenset[str] = frozenset()
     max_cost: int | None = None
     """Pico-dollars the caller will pay at most; None: the route's own limit."""
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What one attempt used, as the backend reported it.
+    """What one attempt used, as the backend reported it, in the units that it bills.
 
-    Tokens read from the vendor's cache, and those newly written into it, are part of the input.
+    Tokens read from the vendor's cache, those newly written into it and those of audio are part of
+    the input; tokens of audio made are part of the output. Seconds are as rounded by the vendor.
     """
 
     input_tokens: int = 0
@@ -72,6 +75,27 @@ class Usage(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     images: int = 0
     written_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    credits: int = 0
+    features: tuple[tuple[str, int], ...] = ()
+    """Of images: (feature, images asked for it)."""
+
+
+NOTHING = Usage()
+
+
+def added(one: Usage, other: Usage) -> Usage:
+    """The sum of two usages."""
+    features = dict(one.features)
+    for name, count in other.features:
+        features[name] = features.get(name, 0) + count
+    sums = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in Usage.__struct_fields__
+        if name != "features"
+    }
+    return Usage(**sums, features=tuple(features.items()))
 
 
 class Outcome(msgspec.Struct, frozen=True):

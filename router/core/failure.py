@@ -12,3 +12,5 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     param: str | None = None
     raw: bytes = b""
+    retry_after: float | None = None
+    """Seconds, for wires that say it in the body."""

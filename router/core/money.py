@@ -41,7 +41,15 @@ class Price(msgspec.Struct, frozen=True):
     call: int = 0
     character: int = 0
     second: int = 0
+    """Of audio."""
     image: int = 0
+    credit: int = 0
+    """The unit of vendors who sell credits; `Usage.credits` says how many a call took."""
+    audio_input_token: int = 0
+    """Of input that is audio; 0: as any other input."""
+    audio_output_token: int = 0
+    features: dict[str, int] = {}
+    """Per image, by feature. A feature that is not here has no price, so it is refused."""
     machine_second: int = 0
     """Pico-dollars per second of the machine, whatever runs on it."""
     long_from: int = 0
@@ -60,10 +68,35 @@ class Price(msgspec.Struct, frozen=True):
             or self.character
             or self.second
             or self.image
+            or self.credit
+            or self.audio_input_token
+            or self.audio_output_token
+            or self.features
         )
 
-    def quote(self, call: Call, left: float) -> int:
-        """The most that this call can cost here within *left* seconds."""
+    def lacks(self, usage: Usage) -> str:
+        """What of *usage* has no price here; "" when all of it has one."""
+        for feature, _ in usage.features:
+            if feature not in self.features:
+                return f"feature {feature}"
+        for unit, used, price in (
+            ("characters", usage.characters, self.character),
+            ("credits", usage.credits, self.credit),
+            ("seconds of audio", usage.seconds, self.second),
+            ("input tokens", usage.input_tokens, self.input_token),
+            ("output tokens", usage.output_tokens, self.output_token or self.audio_output_token),
+        ):
+            if used and not price:
+                return unit
+        return ""
+
+    def quote(self, call: Call, left: float, most: Usage | None = None) -> int:
+        """The most that this call can cost here within *left* seconds.
+
+        *most* is the backend's own bound, for tasks that are not billed by the tokens of a text.
+        """
+        if most is not None:
+            return self.of(most) + int(self.machine_second * max(left, 0.0))
         if self.long is not None and call.input_bound > self.long_from:
             return self.long.quote(call, left)
         return (
@@ -84,7 +117,14 @@ class Price(msgspec.Struct, frozen=True):
             + usage.output_tokens * self.output_token
             + usage.characters * self.character
             + usage.images * self.image
+            + usage.credits * self.credit
         )
+        for feature, count in usage.features:
+            cost += count * self.features.get(feature, 0)
+        if usage.audio_input_tokens and self.audio_input_token:
+            cost += usage.audio_input_tokens * (self.audio_input_token - self.input_token)
+        if usage.audio_output_tokens and self.audio_output_token:
+            cost += usage.audio_output_tokens * (self.audio_output_token - self.output_token)
         if usage.written_tokens and self.written_token:
             cost += usage.written_tokens * (self.written_token - self.input_token)
         if self.second:
@@ -93,8 +133,17 @@ class Price(msgspec.Struct, frozen=True):
             cost += int(self.machine_second * seconds / concurrency)
         return cost
 
-    def predicted(self, call: Call, output: float, seconds: float, concurrency: float) -> int:
+    def predicted(
+        self,
+        call: Call,
+        output: float,
+        seconds: float,
+        concurrency: float,
+        most: Usage | None = None,
+    ) -> int:
         """What *call* should cost with *output* tokens in *seconds*; the plan's hot path."""
+        if most is not None:
+            return self.of(most, seconds, concurrency)
         if self.long is not None and call.input_tokens > self.long_from:
             return self.long.predicted(call, output, seconds, concurrency)
         cost = self.call + call.input_tokens * self.input_token + int(output * self.output_token)

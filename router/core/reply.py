@@ -27,6 +27,7 @@ class Reply:
         "failure",
         "first",
         "model",
+        "passed",
         "result",
         "status",
         "trail",
@@ -57,6 +58,8 @@ class Reply:
         self.first = first
         self.model = ""
         """The model that the backend says has answered."""
+        self.passed: tuple[tuple[bytes, bytes], ...] = ()
+        """Headers of the backend for a client of the same wire."""
         self.cost: int | None = None
         """Pico-dollars; set by spend when known."""
         self.trail: object = None

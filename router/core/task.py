@@ -6,6 +6,9 @@ reaches only a backend of the same wire.
 
 Units of billing: chat, complete, embed, classify - tokens; translate, speak - characters
 (code points); transcribe - seconds of audio; annotate - image x feature.
+
+Encodings of audio, everywhere: `mp3 wav flac ogg_opus webm_opus aac mp4` name a container with its
+usual codec, `pcm_s16le mulaw alaw` bare samples, which need a sample rate beside them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,18 @@ import msgspec
 
 Task = Literal[
     "chat", "complete", "embed", "classify", "translate", "speak", "transcribe", "annotate"
+]
+Encoding = Literal[
+    "mp3",
+    "wav",
+    "flac",
+    "ogg_opus",
+    "webm_opus",
+    "aac",
+    "mp4",
+    "pcm_s16le",
+    "mulaw",
+    "alaw",
 ]
 TASKS: tuple[Task, ...] = (
     "chat",
@@ -131,25 +146,35 @@ class TranslateResult(_Hub, frozen=True, kw_only=True):
 class SpeakRequest(_Hub, frozen=True, kw_only=True):
     text: str
     voice: str
-    encoding: Literal["mp3", "wav", "flac", "opus", "pcm_s16le"] = "mp3"
+    """As the client named it; each backend maps it to one of its own (`voices`)."""
+    encoding: Encoding = "mp3"
     sample_rate_hz: int | None = None
+    """None leaves it to the backend."""
+    bit_rate: int | None = None
+    """Bits per second, of encodings that are compressed with loss."""
     speed: float = 1.0
+    language: str | None = None
 
 
 class SpeakResult(_Hub, frozen=True, kw_only=True):
     audio: bytes
-    encoding: str
+    encoding: Encoding
     sample_rate_hz: int
 
 
 class TranscribeRequest(_Hub, frozen=True, kw_only=True):
     audio: bytes
     encoding: str
-    """Container or codec as the client named it, "" when it is to be read from the bytes."""
+    """What the door found it to be: one of `Encoding`."""
+    seconds: float
+    """Decoded duration."""
     language: str | None = None
     sample_rate_hz: int | None = None
     channels: int = 1
     timestamps: Literal["none", "segment", "word"] = "none"
+    prompt: str = ""
+    """Words that are likely to be said."""
+    temperature: float | None = None
 
 
 class Segment(_Hub, frozen=True, kw_only=True):
@@ -160,15 +185,35 @@ class Segment(_Hub, frozen=True, kw_only=True):
     text: str
 
 
+class Word(_Hub, frozen=True, kw_only=True):
+    """One word and when it is said; times in seconds."""
+
+    start: float
+    end: float
+    text: str
+    score: float | None = None
+
+
 class TranscribeResult(_Hub, frozen=True, kw_only=True):
+    """What was said. Segments and words are there when they were asked for."""
+
     text: str
     language: str | None
+    """BCP 47; None when the backend does not say."""
     seconds: float
+    """Duration of the audio."""
     segments: tuple[Segment, ...] = ()
+    words: tuple[Word, ...] = ()
+    score: float | None = None
+    """Confidence in 0..1; None when the backend does not say."""
 
 
 class AnnotateRequest(_Hub, frozen=True, kw_only=True):
-    """Each image is asked for each feature ("labels", "text", "faces", "objects", ...)."""
+    """Each image is asked for each feature: its name, and how many findings at most (0: any).
+
+    Features: `labels text document faces objects safe_search landmarks logos properties crops web`;
+    `text` is sparse text, `document` dense text.
+    """
 
     images: tuple[bytes, ...]
     features: tuple[tuple[str, int], ...]
@@ -183,8 +228,17 @@ class Annotation(_Hub, frozen=True, kw_only=True):
     box: tuple[int, int, int, int] | None = None
 
 
+class Annotated(_Hub, frozen=True, kw_only=True):
+    """The findings in one image, which is `width` x `height` pixels, or why there are none."""
+
+    annotations: tuple[Annotation, ...] = ()
+    width: int = 0
+    height: int = 0
+    error: str = ""
+
+
 class AnnotateResult(_Hub, frozen=True, kw_only=True):
-    images: tuple[tuple[Annotation, ...], ...]
+    images: tuple[Annotated, ...]
 
 
 Request = (
@@ -206,4 +260,14 @@ Result = (
     | TranscribeResult
     | AnnotateResult
 )
-Event = Delta | Finish
+
+
+class Audio(_Hub, frozen=True, kw_only=True):
+    """A piece of streamed speech, in the encoding that was asked for."""
+
+    data: bytes
+    encoding: Encoding
+    sample_rate_hz: int
+
+
+Event = Delta | Finish | Audio

@@ -9,29 +9,22 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from router import apis
+from router.core.api import Door, Path, Told
 from router.core.call import Key
-from router.core.errors import BadRequest, Unauthorized, UnknownRoute
-from router.core.task import Task
+from router.core.errors import BadRequest, UnknownRoute
 from router.decisions import plan_json
 from router.doors.inference import (
-    UNKNOWN_KEY,
     Arrival,
     Entrance,
     Gone,
     make_call,
     name_call,
     read_body,
+    unknown_key,
 )
+from router.doors.paths import Paths, entrances
 from router.plan import look, plan
 from router.runtime import Runtime
-
-PATHS: dict[str, tuple[str, Task]] = {
-    "/v1/chat/completions": ("openai", "chat"),
-    "/v1/completions": ("openai", "complete"),
-    "/v1/embeddings": ("openai", "embed"),
-    "/v1/classify": ("native", "classify"),
-}
-"""Inference paths: the wire each speaks and the task it asks for."""
 
 
 class _Named(msgspec.Struct):
@@ -49,7 +42,7 @@ def admin(runtime: Runtime) -> APIRouter:
     def who(request: Request) -> Key:
         key = runtime.pipeline.keys.who(door.secret(dict(request.scope["headers"])))
         if key is None:
-            raise Unauthorized(UNKNOWN_KEY)
+            raise unknown_key(door)
         return key
 
     @api.get("/v1/models", summary="The routes that this key may use")
@@ -67,14 +60,16 @@ def admin(runtime: Runtime) -> APIRouter:
         return answer(_model(runtime, name))
 
     @api.post("/v1/explain", summary="Dry run: the plan for any request body; costs nothing")
-    async def explain(request: Request) -> Response:
+    async def explain(request: Request, path: str = "") -> Response:
+        """*path* says where the body would be sent; by default where its `model` is asked."""
         key = who(request)  # before a byte of a stranger's body is kept
         headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
         try:
             body = await read_body(request.receive, headers, runtime.body_limit)
         except Gone:
             return Response(status_code=499)
-        return answer(_explain(runtime, Arrival(headers, body, key, name_call(headers))))
+        arrival = Arrival(Told(headers=headers), body, key, name_call(headers))
+        return answer(_explain(runtime, arrival, path))
 
     @api.get("/v1/decisions/{call_id}", summary="How one of your own last calls was decided")
     async def decision(call_id: str, request: Request) -> Response:
@@ -88,8 +83,41 @@ def admin(runtime: Runtime) -> APIRouter:
     return api
 
 
-def _explain(runtime: Runtime, arrival: Arrival) -> dict[str, Any]:
-    """What would happen to this body now."""
+def _explain(runtime: Runtime, arrival: Arrival, at: str) -> dict[str, Any]:
+    """What would happen to this body now, if it were sent to the path *at*."""
+    found = _entrance(at) if at else _named_entrance(runtime, arrival)
+    entrance, params = found
+    told = Told(params, arrival.told.query, arrival.told.headers)
+    call = make_call(runtime, entrance, msgspec.structs.replace(arrival, told=told))
+    runtime.pipeline.keys.acquire(call)
+    now, route = runtime.now(), runtime.pipeline.routes[call.route]
+    chosen = plan(call, route, look(call, route, now), now)
+    return {
+        "route": route.name,
+        "task": route.task,
+        "input_tokens_predicted": call.input_tokens,
+        "input_tokens_bound": call.input_bound,
+        "output_limit": call.output_limit,
+        "deadline_seconds": round(call.deadline - call.arrived, 3),
+        "tags": sorted(call.tags),
+        **plan_json(chosen),
+    }
+
+
+def _entrance(at: str) -> tuple[Entrance, Mapping[str, str]]:
+    paths: Paths[tuple[Door, Path]] = Paths()
+    for door, path in entrances():
+        paths.add(path.pattern, (door, path))
+    found = paths.find(at)
+    if found is None:
+        known = ", ".join(path.pattern for _, path in entrances())
+        raise BadRequest(f"{at!r} is no inference path: {known}.", param="path")
+    (door, path), params = found
+    return Entrance(door, path.pattern, path.task), params
+
+
+def _named_entrance(runtime: Runtime, arrival: Arrival) -> tuple[Entrance, Mapping[str, str]]:
+    """The first path of the task that the body's `model` does."""
     try:
         named = _named.decode(arrival.body).model
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -102,21 +130,14 @@ def _explain(runtime: Runtime, arrival: Arrival) -> dict[str, Any]:
     if route is None:
         known = ", ".join(routes)
         raise UnknownRoute(f"There is no route {named!r}. Routes: {known}.", param="model")
-    path, wire = next((p, w) for p, (w, task) in PATHS.items() if task == route.task)
-    call = make_call(runtime, Entrance(apis.door(wire), path, route.task), arrival)
-    runtime.pipeline.keys.acquire(call)
-    now = runtime.now()
-    chosen = plan(call, route, look(call, route, now), now)
-    return {
-        "route": named,
-        "task": route.task,
-        "input_tokens_predicted": call.input_tokens,
-        "input_tokens_bound": call.input_bound,
-        "output_limit": call.output_limit,
-        "deadline_seconds": round(call.deadline - call.arrived, 3),
-        "tags": sorted(call.tags),
-        **plan_json(chosen),
-    }
+    for door, path in entrances():
+        if path.task == route.task and door.named and "{" not in path.pattern:
+            return Entrance(door, path.pattern, path.task), {}
+    raise BadRequest(
+        f"No door for {route.task} takes a route's name in the body: say the path, such as "
+        "?path=/v2/translate.",
+        param="path",
+    )
 
 
 def _may(key: Key, route: str) -> bool:

@@ -11,9 +11,11 @@ from starlette.exceptions import HTTPException
 
 from router import apis
 from router.core.errors import BadRequest, RouterError
-from router.doors.admin import PATHS, admin
+from router.doors.admin import admin
 from router.doors.health import health
 from router.doors.inference import Inference
+from router.doors.paths import Paths, entrances
+from router.doors.questions import Asked
 from router.runtime import Runtime
 
 
@@ -25,14 +27,25 @@ class Front(FastAPI):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.inference: dict[str, Inference] = {}
+        self.inference: Paths[Inference] = Paths()
+        self.questions: Paths[list[Asked]] = Paths()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        door = self.inference.get(scope["path"]) if scope["type"] == "http" else None
-        if door is None:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        else:
-            await door(scope, receive, send)
+            return
+        found = self.inference.find(scope["path"])
+        if found is not None:
+            door, params = found
+            await door(scope, receive, send, params)
+            return
+        asked, params = self.questions.find(scope["path"]) or ([], {})
+        names = {name for name, _ in scope["headers"]} if asked else set()
+        for one in asked:
+            if not one.question.header or one.question.header in names:
+                await one(scope, receive, send, params)
+                return
+        await super().__call__(scope, receive, send)
 
 
 def app(runtime: Runtime) -> FastAPI:
@@ -45,24 +58,31 @@ def app(runtime: Runtime) -> FastAPI:
         await runtime.stop()
 
     api = Front(title="Isocost", version="0.1.0", lifespan=lifespan, redoc_url=None)
-    for path, (wire, task) in PATHS.items():
-        api.inference[path] = Inference(runtime, apis.door(wire), path, task)
+    asked: dict[str, list[Asked]] = {}
+    for door, path in entrances():
+        api.inference.add(path.pattern, Inference(runtime, door, path))
+    for wire in apis.doors():
+        for question in apis.door(wire).questions:
+            asked.setdefault(question.pattern, []).append(Asked(runtime, apis.door(wire), question))
+    for pattern, those in asked.items():
+        api.questions.add(pattern, those)
     api.include_router(admin(runtime))
     api.include_router(health(runtime))
-    door = apis.door("openai")
+    openai = apis.door("openai")
 
     @api.exception_handler(RouterError)
     async def refused(request: Request, exc: RouterError) -> Response:
-        return Response(door.error(exc), exc.status, media_type="application/json")
+        return Response(openai.error(exc), exc.status, media_type="application/json")
 
     @api.exception_handler(HTTPException)
     async def unknown(request: Request, exc: HTTPException) -> Response:
         """Paths that do not exist get an error that says which do."""
+        known = ", ".join(path.pattern for _, path in entrances())
         error = BadRequest(
-            f"{request.method} {request.url.path}: {exc.detail}. Inference paths: "
-            f"{', '.join(PATHS)}. All others are listed at /docs.",
+            f"{request.method} {request.url.path}: {exc.detail}. Inference paths: {known}. "
+            "All others are listed at /docs.",
             code="not_found" if exc.status_code == 404 else "method_not_allowed",
         )
-        return Response(door.error(error), exc.status_code, media_type="application/json")
+        return Response(openai.error(error), exc.status_code, media_type="application/json")
 
     return api

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from itertools import count
 from secrets import token_hex
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from router.core.api import Ask, Door
+from router.core.api import Ask, Door, Path, Told
 from router.core.call import Call, Key
 from router.core.errors import (
     BadRequest,
@@ -34,6 +35,7 @@ from router.core.task import Task
 from router.core.trail import Trail
 from router.core.verdict import CANCELLED, FAULT, LOST
 from router.decisions import reason
+from router.doors.paths import NO_PARAMS
 from router.plan import Plan, Route
 from router.runtime import Runtime
 
@@ -47,6 +49,10 @@ _count = count()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+MEDIA: frozenset[Task] = frozenset({"transcribe", "annotate"})
+"""Tasks whose bodies carry audio or images."""
+LARGE = 128 * 1024
+"""Bytes of such a body from which it is read in a thread."""
 DRAIN = 4
 """A body up to so many times the limit is read to its end and dropped: most clients look for an
 answer only after they have sent everything."""
@@ -59,16 +65,19 @@ class Gone(Exception):
 class Inference:
     """The endpoint of one path of one wire."""
 
-    def __init__(self, runtime: Runtime, door: Door, path: str, task: Task) -> None:
+    def __init__(self, runtime: Runtime, door: Door, path: Path) -> None:
         self._runtime, self._door, self._path = runtime, door, path
-        self.entrance = Entrance(door, path, task)
+        self._media = path.task in MEDIA
+        self.entrance = Entrance(door, path.pattern, path.task)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(
+        self, scope: Any, receive: Any, send: Any, params: Mapping[str, str] = NO_PARAMS
+    ) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         runtime = self._runtime
         call_id = name_call(headers)
         if scope["method"] != "POST":
-            wrong = BadRequest(f"{self._path} takes POST.", code="method_not_allowed")
+            wrong = BadRequest(f"{self._path.pattern} takes POST.", code="method_not_allowed")
             wrong.status = 405
             await self._refuse(send, call_id, wrong)
             return
@@ -76,7 +85,9 @@ class Inference:
         reply: Reply | None = None
         called = False
         try:
-            call = await self._arrive(receive, headers, call_id)
+            query = scope["query_string"]
+            told = Told(params, read_query(query) if query else NO_PARAMS, headers)
+            call = await self._arrive(receive, told, call_id)
             called = True
             service = runtime.pipeline.service
             watch.start(0.0 if call.stream else WATCH_AFTER)
@@ -104,20 +115,26 @@ class Inference:
             if reply is not None:
                 reply.close(CANCELLED)
 
-    async def _arrive(self, receive: Any, headers: Mapping[bytes, bytes], call_id: str) -> Call:
+    async def _arrive(self, receive: Any, told: Told, call_id: str) -> Call:
         """The call, once it is known who sends it. Raises BadRequest, Gone."""
         runtime = self._runtime
-        key = runtime.pipeline.keys.who(self._door.secret(headers))
+        key = runtime.pipeline.keys.who(self._door.secret(told.headers, told.query))
         if key is None:
-            raise Unauthorized(UNKNOWN_KEY)
-        body = await read_body(receive, headers, runtime.body_limit)
-        return make_call(runtime, self.entrance, Arrival(headers, body, key, call_id))
+            raise unknown_key(self._door)
+        limit = runtime.media_limit if self._media else runtime.body_limit
+        body = await read_body(receive, told.headers, limit)
+        arrival = Arrival(told, body, key, call_id)
+        if self._media and len(body) > LARGE:
+            # Decoding megabytes of audio or images would hold up everybody else.
+            return await asyncio.to_thread(make_call, runtime, self.entrance, arrival)
+        return make_call(runtime, self.entrance, arrival)
 
     async def _whole(self, send: Any, runtime: Runtime, call: Call, reply: Reply) -> None:
         route = runtime.pipeline.routes.get(call.route)
         body = self._door.whole(call, reply)
-        kind = self._door.content_type.encode()
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        head = self._door.head(call, reply)
+        kind = head.content_type.encode()
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *head.headers]
         headers += told(call, reply, route)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -129,8 +146,8 @@ class Inference:
         door, events = self._door, reply.events
         assert events is not None
         writer = door.events(call, reply)
-        kind = door.stream_type.encode()
-        headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
+        head = door.head(call, reply)
+        headers = [(b"content-type", head.content_type.encode()), *head.headers]
         headers += told(call, reply, runtime.pipeline.routes.get(call.route))
         ended = CANCELLED
         try:
@@ -144,7 +161,10 @@ class Inference:
         except BrokenStream as exc:
             ended = LOST
             exc.args = (f"{reply.backend}: {exc}. What came so far is not the whole answer.",)
-            await send(_piece(door.error_event(exc)))
+            said = door.error_event(exc)
+            if not said:
+                raise  # only a cut connection can say it: a normal end would be a lie
+            await send(_piece(said))
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -154,7 +174,9 @@ class Inference:
             # First the generator, which notes the usage, then the money.
             await events.aclose()  # type: ignore[attr-defined]
             reply.close(ended)
-        last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
+        last = b""
+        if head.content_type.startswith("text/event-stream"):
+            last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
         await send({"type": "http.response.body", "body": last})
 
     async def _refuse(
@@ -181,10 +203,17 @@ class Inference:
         await send({"type": "http.response.body", "body": body})
 
 
-UNKNOWN_KEY = (
-    "This key is not known here. Send a key of this router, not the vendor's, in the header "
-    "`Authorization: Bearer <key>`."
-)
+def unknown_key(door: Door) -> Unauthorized:
+    """Says where this wire carries a key."""
+    return Unauthorized(
+        "This key is not known here. Send a key of this router, not the vendor's, in the header "
+        f"`{door.key_header}`."
+    )
+
+
+def read_query(raw: bytes) -> dict[str, str]:
+    """The query's fields; of a field that stands there twice, the last."""
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
 
 
 def name_call(headers: Mapping[bytes, bytes]) -> str:
@@ -206,7 +235,7 @@ class Entrance(msgspec.Struct, frozen=True):
 class Arrival(msgspec.Struct, frozen=True):
     """One request as it came, and who sent it."""
 
-    headers: Mapping[bytes, bytes]
+    told: Told
     body: bytes
     key: Key
     call_id: str
@@ -214,12 +243,9 @@ class Arrival(msgspec.Struct, frozen=True):
 
 def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
     """What the pipeline needs of a request. Raises BadRequest."""
-    door, task, headers = entrance.door, entrance.task, arrival.headers
-    ask = door.ask(entrance.path, arrival.body)
-    routes = runtime.pipeline.routes
-    route = routes.get(ask.route)
-    if route is None or route.task != task:
-        raise UnknownRoute(_unknown(ask, routes, task), param="model")
+    door, task, headers = entrance.door, entrance.task, arrival.told.headers
+    ask = door.ask(entrance.path, arrival.body, arrival.told)
+    route = _route(runtime, door, ask, headers)
     now = runtime.now()
     asked = getattr(ask.request, "max_tokens", None)
     makes = task in {"chat", "complete"}
@@ -241,17 +267,45 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         input_bound=ask.token_bound,
         output_limit=limit,
         stream=ask.stream,
+        path=entrance.path,
         tags=_tags(headers) | arrival.key.tags,
         max_cost=_max_cost(headers, route),
     )
 
 
-def _unknown(ask: Ask, routes: Mapping[str, Route], task: Task) -> str:
+def _route(runtime: Runtime, door: Door, ask: Ask, headers: Mapping[bytes, bytes]) -> Route:
+    """The header's route, the body's, or the door's own. Raises UnknownRoute."""
+    pipeline = runtime.pipeline
+    said = headers.get(b"x-isocost-route", b"").decode("latin-1")
+    name = said or ask.route
+    route = pipeline.routes.get(name)
+    if route is not None and route.task == ask.task:
+        return route
+    if not said and not door.named:
+        own = pipeline.doors.get((door.wire, ask.task))
+        if own is not None:
+            return pipeline.routes[own]
+        raise UnknownRoute(_unnamed(door.wire, pipeline.routes, ask.task), param="x-isocost-route")
+    where = "x-isocost-route" if said else "model"
+    raise UnknownRoute(_unknown(name, where, pipeline.routes, ask.task), param=where)
+
+
+def _unnamed(wire: str, routes: Mapping[str, Route], task: Task) -> str:
+    fit = sorted(name for name, route in routes.items() if route.task == task)
+    if not fit:
+        return f"No route does {task}: add one to the configuration."
+    return (
+        f"Several routes do {task}: {', '.join(fit)}. Name one in the header x-isocost-route, or "
+        f"in the configuration: `doors: {{{wire}: {{{task}: {fit[0]}}}}}`."
+    )
+
+
+def _unknown(name: str, where: str, routes: Mapping[str, Route], task: Task) -> str:
     fit = sorted(name for name, route in routes.items() if route.task == task)
     known = f"Routes for {task}: {', '.join(fit)}." if fit else f"No route does {task}."
-    if ask.route in routes:
-        return f"Route {ask.route!r} does {routes[ask.route].task}, not {task}. {known}"
-    return f"There is no route {ask.route!r}: put the name of a route in `model`. {known}"
+    if name in routes:
+        return f"Route {name!r} does {routes[name].task}, not {task}. {known}"
+    return f"There is no route {name!r}: put the name of a route in `{where}`. {known}"
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> frozenset[str]:
@@ -299,6 +353,7 @@ def told(call: Call, reply: Reply, route: Route | None) -> Headers:
     trail = reply.trail
     assert isinstance(trail, Trail)
     headers: Headers = [
+        *reply.passed,
         (b"x-isocost-call-id", call.id.encode()),
         (b"x-isocost-backend", reply.backend.encode()),
         (b"x-isocost-attempts", b"%d" % trail.sent),

@@ -10,7 +10,9 @@ fence and the send, by the ledger.
 
 from __future__ import annotations
 
-from router.core.call import Call, Usage
+from collections.abc import Callable
+
+from router.core.call import NOTHING, Call, Usage
 from router.core.errors import RouterError
 from router.core.gate import Clock
 from router.core.money import Price
@@ -19,11 +21,19 @@ from router.core.service import Layer, Service
 from router.core.verdict import CANCELLED, Verdict
 from router.gates.meter import Meter
 
-NOTHING = Usage()
+
+def no_units(call: Call) -> Usage | None:
+    """A backend that is billed by the tokens of texts only."""
+    return None
 
 
-def spend(price: Price, meter: Meter, now: Clock) -> Layer:
-    """Put the cost on every reply and on every error of one backend."""
+def spend(
+    price: Price, meter: Meter, now: Clock, units: Callable[[Call], Usage | None] = no_units
+) -> Layer:
+    """Put the cost on every reply and on every error of one backend.
+
+    *units* is the backend's own bound, for tasks that are not billed by the tokens of a text.
+    """
 
     def cost(verdict: Verdict, usage: Usage | None, quote: int, started: float) -> int:
         if price.free:
@@ -35,7 +45,7 @@ def spend(price: Price, meter: Meter, now: Clock) -> Layer:
     def layer(inner: Service) -> Service:
         async def spent(call: Call) -> Reply:
             started = now()
-            quote = 0 if price.free else price.quote(call, call.deadline - started)
+            quote = 0 if price.free else price.quote(call, call.deadline - started, units(call))
             try:
                 reply = await inner(call)
             except BaseException as exc:

@@ -15,6 +15,7 @@ from typing import Any
 
 from router import apis
 from router.config import Config, parse
+from router.core.api import Told
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.reply import Reply
 from router.core.verdict import OK
@@ -104,7 +105,7 @@ def _call(pipeline: Pipeline) -> Call:
     """As the door makes it of a request; with a deadline that outlasts the measurement."""
     headers = {b"x-isocost-deadline-ms": b"3600000"}
     body = kilobyte(0).replace(ROUTE_NAME.encode(), b"plain")
-    arrival = Arrival(headers, body, Key("bench"), "bench")
+    arrival = Arrival(Told(headers=headers), body, Key("bench"), "bench")
     here: Any = SimpleNamespace(pipeline=pipeline, now=time.monotonic)
     return make_call(here, Entrance(apis.door("openai"), PATH, "chat"), arrival)
 

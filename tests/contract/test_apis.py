@@ -20,8 +20,9 @@ from router.core.errors import BadRequest, RouterError
 from router.core.reply import Reply
 from router.core.task import TASKS
 from router.core.verdict import judge
-from router.doors.admin import PATHS
+from router.doors.paths import entrances
 
+PATHS = {path.pattern: (door.wire, path.task) for door, path in entrances()}
 CHANGED = {"model", "max_tokens", "max_completion_tokens", "stream", "stream_options"}
 """The fields of a client's body that the router may replace."""
 
@@ -76,7 +77,7 @@ def test_an_api_says_what_it_is(api):
 @pytest.mark.parametrize("name", ["nope", "__init__", "openai.backend", "os", ""])
 def test_an_unknown_api_names_the_known(name):
     """A name that is no module of the package is refused with those that are."""
-    with pytest.raises(ValueError, match="known: openai, torchserve"):
+    with pytest.raises(ValueError, match=r"known: .*openai, torchserve"):
         apis.load(name)
     with pytest.raises(ValueError, match="no door"):
         apis.door(name)

@@ -17,8 +17,9 @@ from router import apis
 from router.core.api import Api, Door
 from router.core.call import Call, Key, Usage
 from router.core.task import Delta, EmbedResult, Finish, TextResult
-from router.doors.admin import PATHS
+from router.doors.paths import entrances
 
+PATHS = {path.pattern: (door.wire, path.task) for door, path in entrances()}
 FOLDER = Path(__file__).parent / "cases"
 
 

@@ -21,10 +21,11 @@ from router.cli import VERBS
 from router.config import Config, _seconds, parse
 from router.core.task import TASKS
 from router.core.verdict import ALL
-from router.doors.admin import PATHS
+from router.doors.paths import entrances
 from router.rules import VARIABLES
 from router.telemetry import Telemetry
 
+PATHS = {path.pattern: (door.wire, path.task) for door, path in entrances()}
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 DOCS = ROOT / "docs"

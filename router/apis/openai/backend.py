@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from struct import pack
 from typing import Any
 
 import msgspec
 
-from router.core.api import Api, Malformed, Wire
+from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
 from router.core.failure import Failure
 from router.core.task import (
@@ -49,6 +50,7 @@ class OpenAI:
     name = "openai"
     tasks: frozenset[Task] = frozenset({"chat", "complete", "embed"})
     base = VENDOR
+    encodings: Mapping[Task, frozenset[str]] = {}
 
     def __init__(self, limit_field: str = "max_completion_tokens") -> None:
         self._limit_field = limit_field
@@ -80,6 +82,9 @@ class OpenAI:
                 fields["stream"] = msgspec.Raw(b"true")
                 fields["stream_options"] = _with_usage(fields.get("stream_options"))
         return Wire(_PATHS[call.task], _encode(fields))
+
+    def units(self, call: Call, model: str) -> Usage:
+        return Usage()
 
     def reader(self, call: Call) -> OpenAIReader:
         return OpenAIReader(call)
@@ -159,12 +164,10 @@ def _from_hub(call: Call) -> dict[str, msgspec.Raw]:
     return {name: _raw(value) for name, value in body.items()}
 
 
-class OpenAIReader:
+class OpenAIReader(Reader):
     """Reads one answer: raw for a caller of the same wire, else into the hub."""
 
     def __init__(self, call: Call) -> None:
-        self.usage: Usage | None = None
-        self.model = ""
         self._task = call.task
         self._raw = call.wire == OpenAI.name
         request = call.request

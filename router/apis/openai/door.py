@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from router.core.api import Ask, Writer
+from router.core.api import Ask, Head, Path, Question, Told, Writer
 from router.core.call import Call, Usage
 from router.core.errors import RouterError
 from router.core.reply import Reply
@@ -18,22 +18,36 @@ from router.core.task import Delta, EmbedResult, Event, Finish, Result, Sampling
 from . import asks
 
 _encode = msgspec.json.Encoder().encode
+JSON = Head("application/json")
+STREAM = Head("text/event-stream; charset=utf-8", ((b"cache-control", b"no-store"),))
+NO_QUERY: Mapping[str, str] = {}
+NOTHING_TOLD = Told()
 
 
 class OpenAIDoor:
     """Reads calls and writes answers as OpenAI does."""
 
     wire = "openai"
+    paths: tuple[Path, ...] = (
+        Path("/v1/chat/completions", "chat"),
+        Path("/v1/completions", "complete"),
+        Path("/v1/embeddings", "embed"),
+    )
+    questions: tuple[Question, ...] = ()
+    named = True
     content_type = "application/json"
-    stream_type = "text/event-stream; charset=utf-8"
+    key_header = "Authorization: Bearer <key>"
 
-    def secret(self, headers: Mapping[bytes, bytes]) -> str:
+    def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = NO_QUERY) -> str:
         value = headers.get(b"authorization", b"").decode("latin-1")
         scheme, _, secret = value.partition(" ")
         return secret.strip() if scheme.lower() == "bearer" else ""
 
-    def ask(self, path: str, body: bytes) -> Ask:
+    def ask(self, path: str, body: bytes, told: Told = NOTHING_TOLD) -> Ask:
         return asks.READERS[path](body)
+
+    def head(self, call: Call, reply: Reply) -> Head:
+        return STREAM if call.stream else JSON
 
     def whole(self, call: Call, reply: Reply) -> bytes:
         if reply.failure is not None:

@@ -13,6 +13,7 @@ import pytest
 from router import apis
 from router.core import verdict as v
 from router.core.api import Endpoint
+from router.core.api import Path as Entry
 from router.core.call import Usage
 from router.core.errors import BrokenStream
 from router.core.money import usd
@@ -65,7 +66,7 @@ class House:
 
     def door(self, path: str = CHAT) -> Inference:
         wire, task = ("native", "classify") if path.endswith("classify") else ("openai", "chat")
-        return Inference(self.runtime, apis.door(wire), path, task)
+        return Inference(self.runtime, apis.door(wire), Entry(path, task))
 
     def ask(self, client: Client, path: str = CHAT) -> Client:
         return play(client.ask(self.door(path)), self.clock)
