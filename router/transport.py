@@ -57,7 +57,7 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
                 )
                 if call.stream:
                     return await _Stream(endpoint, call, now, response).open(started)
-                return _whole(name, api, response, api.reader(call))
+                return _whole(name, api, response, api.reader(call, endpoint.model))
         except TimeoutError as exc:
             waited = f"no answer within {now() - started:.2f} s"
             raise AttemptFailed(name, verdict.LOST, waited) from exc
@@ -94,7 +94,7 @@ class _Stream:
         self._name, self._api, self._now = endpoint.name, endpoint.api, now
         self._model = endpoint.model
         self._response = response
-        self._reader = endpoint.api.reader(call)
+        self._reader = endpoint.api.reader(call, endpoint.model)
         self._deadline = call.deadline
 
     async def open(self, started: float) -> Reply:
@@ -128,6 +128,8 @@ class _Stream:
                     return events
         except (Broken, Malformed) as exc:
             raise BrokenStream(str(exc)) from exc
+        if not self._reader.end():
+            self._reader.finish()
         if not self._reader.end():
             raise BrokenStream("the stream ended before it said that it was over")
         # It said that it was over: the connection is worth a moment's wait, an answer is not.

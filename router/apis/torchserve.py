@@ -142,7 +142,7 @@ class TorchServe:
     def units(self, call: Call, model: str) -> Usage:
         return Usage()  # its machine is paid by the hour
 
-    def reader(self, call: Call) -> TorchServeReader:
+    def reader(self, call: Call, model: str = "") -> TorchServeReader:
         return TorchServeReader(call)
 
     def failure(self, status: int, body: bytes) -> Failure:

@@ -67,6 +67,10 @@ class Reader(Protocol):
         """Events completed by *chunk*. Raises Malformed."""
         ...
 
+    def finish(self) -> None:
+        """The stream's body came whole: the only end of wires without a last word, such as audio."""
+        return
+
     def end(self) -> bool:
         """True when the stream had said that it was over."""
         ...
@@ -100,7 +104,9 @@ class Api(Protocol):
 
     def request(self, call: Call, model: str) -> Wire: ...
 
-    def reader(self, call: Call) -> Reader: ...
+    def reader(self, call: Call, model: str = "") -> Reader:
+        """Reads one answer of *model*."""
+        ...
 
     def failure(self, status: int, body: bytes) -> Failure: ...
 

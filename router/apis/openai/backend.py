@@ -86,7 +86,7 @@ class OpenAI:
     def units(self, call: Call, model: str) -> Usage:
         return Usage()
 
-    def reader(self, call: Call) -> OpenAIReader:
+    def reader(self, call: Call, model: str = "") -> OpenAIReader:
         return OpenAIReader(call)
 
     def failure(self, status: int, body: bytes) -> Failure:
