@@ -243,7 +243,7 @@ def _leave(
             return "rule", f"excluded when {effect.rule}"
         if effect.require is not None and backend.name not in effect.require:
             return "rule", f"not among those required when {effect.rule}"
-    unfit = backend.api.unfit(call)
+    unfit = backend.api.unfit(call, backend.model)
     if not unfit and call.task in BY_UNIT:
         unfit = backend.abilities.unfit(call)
     if unfit:

@@ -114,7 +114,7 @@ class FakeApi:
     def at(self, base: str) -> FakeApi:
         return self
 
-    def unfit(self, call: Call) -> str:
+    def unfit(self, call: Call, model: str = "") -> str:
         return self._unfit
 
 

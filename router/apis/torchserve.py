@@ -100,7 +100,7 @@ class TorchServe:
     def auth(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"} if secret else {}
 
-    def unfit(self, call: Call) -> str:
+    def unfit(self, call: Call, model: str = "") -> str:
         if call.extras:
             return f"local models do not know: {', '.join(sorted(call.extras))}"
         request = call.request

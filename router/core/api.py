@@ -64,16 +64,16 @@ class Reader(Protocol):
         ...
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
-        """Events completed by *chunk*. Raises Malformed."""
-        ...
+        """Events completed by *chunk*; none in wires that are never streamed. Raises Malformed."""
+        return []
 
     def finish(self) -> None:
-        """The stream's body came whole: the only end of wires without a last word, such as audio."""
+        """The stream's body came whole: the only end of wires without a last word, as audio is."""
         return
 
     def end(self) -> bool:
         """True when the stream had said that it was over."""
-        ...
+        return False
 
 
 class Api(Protocol):
@@ -94,8 +94,8 @@ class Api(Protocol):
         """The headers that carry *secret*."""
         ...
 
-    def unfit(self, call: Call) -> str:
-        """Why this wire cannot carry *call*; "" when it can."""
+    def unfit(self, call: Call, model: str = "") -> str:
+        """Why this wire cannot carry *call* to *model*; "" when it can."""
         ...
 
     def units(self, call: Call, model: str) -> Usage:

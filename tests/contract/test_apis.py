@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -58,9 +59,13 @@ def test_a_module_has_cases(name):
 
 @pytest.mark.parametrize("api", exported("API"))
 def test_every_task_of_an_api_has_cases(api):
-    """For each task that an API does there is a whole answer, and a stream where text is made."""
+    """For each task of texts that an API does there is a whole answer, and a stream where text is
+    made; a wire that does others too has tests of its own."""
     mine = [c for c in CASES if c.api.name == api.name]
-    assert {PATHS[c.path][1] for c in mine if c in WHOLE} == api.tasks
+    texts = api.tasks & {"chat", "complete", "embed", "classify"}
+    assert {PATHS[c.path][1] for c in mine if c in WHOLE} == texts
+    if api.tasks != texts:
+        assert (Path(__file__).parent / f"test_wire_{api.name}.py").exists()
     text = api.tasks & {"chat", "complete"}
     assert {PATHS[c.path][1] for c in mine if c in STREAMS} == text
 

@@ -26,6 +26,7 @@ from router.core.task import (
     TextResult,
 )
 
+from . import pictures, responding, responses, speech, transcribing
 from .frames import Frames
 from .wire import Answer, Choice, Chunk, ErrorBody, Vector
 
@@ -48,9 +49,14 @@ class OpenAI:
     """Speaks to one server. *limit_field* is how that server names the output maximum of a chat."""
 
     name = "openai"
-    tasks: frozenset[Task] = frozenset({"chat", "complete", "embed"})
+    tasks: frozenset[Task] = frozenset(
+        {"chat", "complete", "embed", "speak", "transcribe", "annotate"}
+    )
     base = VENDOR
-    encodings: Mapping[Task, frozenset[str]] = {}
+    encodings: Mapping[Task, frozenset[str]] = {
+        "speak": frozenset(speech.SENDS.values()),
+        "transcribe": transcribing.READS,
+    }
 
     def __init__(self, limit_field: str = "max_completion_tokens") -> None:
         self._limit_field = limit_field
@@ -62,14 +68,28 @@ class OpenAI:
     def auth(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"} if secret else {}
 
-    def unfit(self, call: Call) -> str:
+    def unfit(self, call: Call, model: str = "") -> str:
         if call.task not in self.tasks:
             return f"openai has no {call.task}"
         if call.extras and call.wire != self.name:
             return f"parameters of the {call.wire} wire: {', '.join(sorted(call.extras))}"
+        if call.task == "speak":
+            return speech.unfit(call)
+        if call.task == "transcribe":
+            return transcribing.unfit(call, model)
+        if call.task == "annotate":
+            return pictures.unfit(call)
         return _unpriced(call) if call.fields.keys() & _PRICED_APART else ""
 
     def request(self, call: Call, model: str) -> Wire:
+        if call.task == "speak":
+            return speech.request(call, model)
+        if call.task == "transcribe":
+            return transcribing.request(call, model)
+        if call.task == "annotate":
+            return pictures.request(call, model, self._limit_field)
+        if _responses(call):
+            return responding.request(call, model)
         fields = dict(call.fields) if call.wire == self.name else _from_hub(call)
         fields["model"] = _raw(model)
         request = call.request
@@ -84,13 +104,27 @@ class OpenAI:
         return Wire(_PATHS[call.task], _encode(fields))
 
     def units(self, call: Call, model: str) -> Usage:
-        return Usage()
+        if call.task == "speak":
+            return speech.units(call, model)
+        if call.task == "transcribe":
+            return transcribing.units(call, model)
+        return pictures.units(call, model)
 
-    def reader(self, call: Call, model: str = "") -> OpenAIReader:
-        return OpenAIReader(call)
+    def reader(self, call: Call, model: str = "") -> Reader:
+        if call.task == "speak":
+            return speech.SpeechReader(call, model)
+        if call.task == "transcribe":
+            return transcribing.TranscriptionReader(call, model)
+        if call.task == "annotate":
+            return pictures.PictureReader(call)
+        return responding.ResponsesReader() if _responses(call) else OpenAIReader(call)
 
     def failure(self, status: int, body: bytes) -> Failure:
         return failure(body)
+
+
+def _responses(call: Call) -> bool:
+    return call.path == responses.PATH and call.wire == OpenAI.name
 
 
 def outputs(request: Sampling) -> int:

@@ -15,11 +15,12 @@ from router.core.errors import RouterError
 from router.core.reply import Reply
 from router.core.task import Delta, EmbedResult, Event, Finish, Result, Sampling, TextResult
 
-from . import asks
+from . import asks, responses, speech, transcription
 
 _encode = msgspec.json.Encoder().encode
 JSON = Head("application/json")
 STREAM = Head("text/event-stream; charset=utf-8", ((b"cache-control", b"no-store"),))
+_READERS = asks.READERS | {responses.PATH: responses.ask, speech.PATH: speech.ask}
 NO_QUERY: Mapping[str, str] = {}
 NOTHING_TOLD = Told()
 
@@ -32,6 +33,9 @@ class OpenAIDoor:
         Path("/v1/chat/completions", "chat"),
         Path("/v1/completions", "complete"),
         Path("/v1/embeddings", "embed"),
+        Path(responses.PATH, "chat"),
+        Path(speech.PATH, "speak"),
+        Path(transcription.PATH, "transcribe"),
     )
     questions: tuple[Question, ...] = ()
     named = True
@@ -44,9 +48,17 @@ class OpenAIDoor:
         return secret.strip() if scheme.lower() == "bearer" else ""
 
     def ask(self, path: str, body: bytes, told: Told = NOTHING_TOLD) -> Ask:
-        return asks.READERS[path](body)
+        if path == transcription.PATH:
+            return transcription.ask(body, told.headers.get(b"content-type", b""))
+        return _READERS[path](body)
 
     def head(self, call: Call, reply: Reply) -> Head:
+        if reply.failure is not None:
+            return JSON
+        if call.task == "speak":
+            return speech.head(call)
+        if call.task == "transcribe":
+            return transcription.head(call)
         return STREAM if call.stream else JSON
 
     def whole(self, call: Call, reply: Reply) -> bytes:
@@ -54,9 +66,21 @@ class OpenAIDoor:
             return reply.failure.raw or error_body(
                 reply.failure.message, "invalid_request_error", reply.failure.code, None
             )
-        return reply.body or _encode(_whole(call, reply, reply.result))
+        if call.task == "speak":
+            return speech.whole(reply)
+        if call.task == "transcribe":
+            return transcription.whole(call, reply)
+        if reply.body:
+            return reply.body
+        if call.path == responses.PATH:
+            return responses.whole(call, reply)
+        return _encode(_whole(call, reply, reply.result))
 
     def events(self, call: Call, reply: Reply) -> Writer:
+        if call.task == "speak":
+            return speech.SpeechWriter(call)
+        if call.path == responses.PATH:
+            return responses.ResponsesWriter(call, reply)
         return OpenAIWriter(call, reply)
 
     def error(self, error: RouterError) -> bytes:
