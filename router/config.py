@@ -239,6 +239,9 @@ class Config(_Strict):
 
     server: ServerConfig = ServerConfig()
     keys: list[KeyConfig] = Field(default_factory=list)
+    exchange: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="USD per unit of other currencies, for lists in them"
+    )
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",

@@ -59,6 +59,8 @@ class World(msgspec.Struct, frozen=True):
     record: Record
     sandbox: bool = False
     """Backends whose key is not set may use their sandbox instead."""
+    exchange: Mapping[str, float] = {}
+    """USD per unit of other currencies; filled from the configuration."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     """Compile *config*. Raises ConfigError with every fault."""
     faults: list[str] = []
     warnings: list[str] = []
+    world = msgspec.structs.replace(world, exchange=config.exchange)
     keys = _collect(faults, "keys", partial(_keys, config, world)) or Keys({})
     backends: dict[str, Backend] = {}
     for name, spec in config.backends.items():
@@ -220,7 +223,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     tasks = frozenset[Task](spec.tasks) if spec.tasks else api.tasks
     if unserved := tasks - api.tasks:
         raise ConfigError(f"tasks: api {spec.api} cannot do {', '.join(sorted(unserved))}")
-    price = _price(spec)
+    price = _price(spec, world.exchange)
     local = spec.local if spec.local is not None else spec.api == "torchserve"
     gates = _gates(name, written, spec, world, old)
     abilities = _abilities(spec)
@@ -278,10 +281,10 @@ def _abilities(spec: BackendConfig) -> Abilities:
     )
 
 
-def _price(spec: BackendConfig) -> Price:
+def _price(spec: BackendConfig, exchange: Mapping[str, float]) -> Price:
     given = spec.price
     if given is None:
-        found = listed(spec.api, spec.model)
+        found = listed(spec.api, spec.model, exchange)
         if found is None:
             raise ConfigError(
                 f"price: no list has a price for model {spec.model!r} of {spec.api}; write one, "

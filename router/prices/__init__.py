@@ -1,83 +1,24 @@
 """List prices, compiled to integers at load.
 
-`genai-prices` holds the public price lists of the vendors; its release is the date of the list.
-What it does not know is no price: the caller refuses instead of guessing.
+Models billed by token are in `genai-prices`; what it lacks is in the files beside this module, each
+price with its unit, currency, source and the day it was read. What no list knows is no price: the
+caller refuses instead of guessing.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
-from importlib.metadata import version
-from typing import Any
-
-import msgspec
+from collections.abc import Mapping
 
 from router.core.money import Price
+from router.prices.files import by_file
+from router.prices.genai import by_token
 
-# Wire format -> provider in genai-prices, and where that vendor serves.
-_PROVIDERS = {"openai": "openai"}
+NO_EXCHANGE: Mapping[str, float] = {}
 
 
-def listed(api: str, model: str) -> Price | None:
+def listed(api: str, model: str, exchange: Mapping[str, float] = NO_EXCHANGE) -> Price | None:
     """The list price of *model* at the vendor of *api*; None when no list has it.
 
-    Source: PyPI `genai-prices`, by Pydantic; prices in USD per million tokens.
+    *exchange* is dollars per unit of other currencies. Raises ValueError when it lacks one.
     """
-    # The price table takes 30 MB and 0.2 s: only a configuration without own prices pays that.
-    from genai_prices import data  # noqa: PLC0415
-
-    provider = _PROVIDERS.get(api)
-    found: Any = None
-    for entry in data.providers:
-        if entry.id == provider:
-            found = entry.find_model(model)
-    if found is None:
-        return None
-    prices = found.prices
-    if isinstance(prices, list):  # by date: the last one that has begun
-        now = datetime.now(UTC)
-        begun = [p for p in prices if p.constraint is None or p.constraint.active(now)]
-        if not begun:
-            return None
-        prices = begun[-1].prices
-    units = {
-        "input_token": prices.input_mtok,
-        "output_token": getattr(prices, "output_mtok", None),
-        "cached_token": getattr(prices, "cache_read_mtok", None),
-        "written_token": getattr(prices, "cache_write_mtok", None),
-    }
-    if units["input_token"] is None:
-        return None
-    if units["cached_token"] is None:
-        units["cached_token"] = units["input_token"]
-    starts = [t.start for v in units.values() for t in getattr(v, "tiers", None) or ()]
-    source = f"genai-prices {version('genai-prices')}: {found.id}"
-    base = _price(units, None, source)
-    if not starts:
-        return base
-    long = _price(units, max(starts), source)
-    return msgspec.structs.replace(base, long_from=min(starts), long=long)
-
-
-def _price(units: dict[str, Any], start: int | None, source: str) -> Price:
-    tokens = {name: _per_token(value, start) for name, value in units.items()}
-    return Price(
-        input_token=tokens["input_token"],
-        output_token=tokens["output_token"],
-        cached_token=tokens["cached_token"],
-        written_token=tokens["written_token"],
-        source=source,
-    )
-
-
-def _per_token(value: Any, start: int | None) -> int:
-    """Pico-dollars per token, from USD per million; the tier that begins at *start*, if any."""
-    tiers = getattr(value, "tiers", None)
-    if tiers is not None:
-        price = value.base
-        for tier in tiers:
-            if start is not None and tier.start <= start:
-                price = tier.price
-        value = price
-    return int((value or Decimal(0)) * 10**6)
+    return by_file(api, model, exchange) or by_token(api, model)

@@ -221,7 +221,7 @@ class OpenAIReader(Reader):
             if self._raw:
                 return body
             return _vectors_result(payload) if self._task == "embed" else _text_result(payload)
-        except _BAD as exc:
+        except (*_BAD, OverflowError) as exc:  # a number that no float32 can hold
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:

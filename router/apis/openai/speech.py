@@ -168,7 +168,7 @@ class SpeechWriter:
 
 def by_token(call: Call, model: str) -> bool:
     """Whether the vendor bills *model* by token."""
-    return model.startswith("gpt-")
+    return model.startswith("gpt-4o")
 
 
 def unfit(call: Call) -> str:

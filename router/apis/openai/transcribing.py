@@ -73,7 +73,7 @@ _answer = msgspec.json.Decoder(_Answer)
 
 def by_token(model: str) -> bool:
     """Whether the vendor bills *model* by token."""
-    return model.startswith("gpt-")
+    return model.startswith("gpt-4o")
 
 
 def unfit(call: Call, model: str) -> str:
@@ -136,7 +136,7 @@ def _from_hub(asked: TranscribeRequest) -> dict[str, Any]:
 
 def _form(call: Call, model: str) -> str:
     """`verbose_json` where times are wanted, and the language is worth knowing; else json."""
-    return "json" if by_token(model) else "verbose_json"
+    return "json" if model.startswith("gpt-") else "verbose_json"
 
 
 class TranscriptionReader(Reader):
