@@ -173,10 +173,9 @@ def _sight(
         blocked, retry_after = "throttled", gates.pause.retry_after
     elif not gates.in_flight.ready():
         blocked, retry_after = "full", 1.0
-    meter = gates.meter
-    mean, least = meter.read(size, now)
-    promised = mean if promise is None else meter.quantile(size, promise[0], now, first=first)
-    return Sight(blocked, retry_after, meter.wait(), mean, least, promised, meter.share())
+    q = None if promise is None else promise[0]
+    mean, least, promised, wait, share = gates.meter.sight(size, q, now, first=first)
+    return Sight(blocked, retry_after, wait, mean, least, promised, share)
 
 
 def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Plan:

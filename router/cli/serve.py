@@ -23,38 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from granian._granian import SocketHolder
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
 from prometheus_client import disable_created_metrics
 
 from router.cli import parser
 from router.config import Config, ConfigError, read
 from router.doors.app import app
 from router.runtime import Runtime
+from router.server import Server
 
 log = logging.getLogger("isocost")
-
-
-class OnSocket(Server):
-    """Granian on a socket that is already open, so that several processes can share it."""
-
-    def __init__(self, target: Any, listener: socket.socket) -> None:
-        host, port = listener.getsockname()[:2]
-        super().__init__(
-            target,
-            host,
-            port,
-            interface=Interfaces.ASGI,
-            websockets=False,
-            log_level=LogLevels.error,
-        )
-        self._listener = listener
-
-    def _init_shared_socket(self) -> None:
-        # As granian's own multi-process server hands its socket to workers; it has no public way.
-        self._shd: Any = SocketHolder(self._listener.fileno(), uds=False, backlog=1024)  # type: ignore[call-arg]
 
 
 def arguments(words: list[str]) -> Namespace:
@@ -131,14 +108,16 @@ def _work(listener: socket.socket, options: Namespace) -> int:
 
 
 async def _serve(runtime: Runtime, listener: socket.socket) -> None:
-    server = OnSocket(app(runtime), listener)
+    api = app(runtime)
+    server = Server(api)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     loop.add_signal_handler(signal.SIGHUP, runtime.reload)
     host, port = listener.getsockname()[:2]
     print(f"isocost router: http://{host}:{port}", flush=True)
-    await server.serve()
+    async with api.router.lifespan_context(api):
+        await server.serve(listener)
 
 
 def _share(listener: socket.socket, count: int, words: list[str]) -> int:

@@ -131,6 +131,25 @@ class Meter:
         queued = self.in_flight + 1
         return queued / self.concurrency if queued > self.concurrency else 1.0
 
+    def sight(
+        self, size: int, q: float | None, now: float, *, first: bool
+    ) -> tuple[float, float, float, float, float]:
+        """All that the plan asks of it: `read`, `quantile` (the mean for none), `wait`, `share`."""
+        shared, most, queued = self.shared, self.concurrency, self.in_flight + 1
+        share = 1.0 if shared <= 1.0 else (shared if shared < most else float(most))
+        wait = queued / most if queued > most else 1.0
+        spread, scale = _nearest(self._whole, size)
+        if spread is None:
+            return 0.0, 0.0, 0.0, wait, share
+        faded = exp((spread.seen - now) / self._decay)
+        seen = spread.mean * faded
+        mean, least = seen * scale, seen * min(1.0, scale)
+        if q is None:
+            return mean, least, mean, wait, share
+        if first:
+            return mean, least, self.quantile(size, q, now, first=True), wait, share
+        return mean, least, spread.quantile(q) * scale * faded, wait, share
+
     def mean(self, size: int, now: float) -> float:
         """Seconds of service that a call of this size should take."""
         return self.read(size, now)[0]
