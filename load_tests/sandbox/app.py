@@ -1,6 +1,6 @@
 """The sandbox as an application: vendors' calls, and its own control paths under /sandbox.
 
-The way of a call: read, vendor.answer (pure), fault of the moment, bill, play, bill again.
+The way of a call: read, vendor.answer (pure), quota, fault of the moment, bill, play, bill again.
 """
 
 import time
@@ -10,6 +10,8 @@ from itertools import count
 import msgspec
 from msgspec import Struct
 
+from load_tests.sandbox.account import Account
+from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.bill import Bill, Line
 from load_tests.sandbox.control import Control
 from load_tests.sandbox.faults import Faults, Rule, from_header
@@ -33,6 +35,8 @@ class Sandbox(Struct):
     pace: Pace
     faults: Faults
     bill: Bill
+    account: Account
+    answers: Answers
     journal: Journal
     refuse: Callable[[float], None]
     numbers: count  # type: ignore[type-arg]
@@ -42,12 +46,16 @@ class Sandbox(Struct):
         wire = Wire(connection)
         method, path, body = incoming.method, incoming.path, incoming.body
         if path.startswith("/sandbox"):
-            control = Control(self.bill, self.faults, self.journal, self.refuse)
+            control = Control(
+                self.bill, self.account, self.answers, self.faults, self.journal, self.refuse
+            )
             status, body = control.answer(method, path, body)
             _send(wire, status, [JSON], body)
             return
         number = next(self.numbers)
-        request = Request(method, path, incoming.headers, body, time.time(), number)
+        request = Request(
+            method, path, incoming.headers, body, time.time(), number, incoming.query
+        )
         entry = self.journal.add(Entry(request, started=time.monotonic()))
         for vendor in self.vendors:
             if vendor.serves(request):
@@ -59,6 +67,7 @@ class Sandbox(Struct):
     async def _call(self, wire: Wire, vendor: Vendor, request: Request, entry: Entry) -> None:
         try:
             answer = vendor.answer(request)
+            self._fits(vendor, answer)
             fault = self._fault(request, answer)
             entry.fault = fault.fault if fault is not NO_FAULT else None
             if fault.fault == "status":
@@ -73,7 +82,19 @@ class Sandbox(Struct):
             self.refuse(fault.seconds or 1.0)
             wire.sever(reset=True)
             return
-        await self._play(Player(wire, answer, self.pace, entry, fault), request)
+        under_way = self.account.under_way
+        under_way[vendor.name] = under_way.get(vendor.name, 0) + 1
+        try:
+            await self._play(vendor, Player(wire, answer, self.pace, entry, fault), request)
+        finally:
+            under_way[vendor.name] -= 1
+
+    def _fits(self, vendor: Vendor, answer: Answer) -> None:
+        if answer.price is not None and self.account.quotas:
+            cost = answer.price.of(answer.units)
+            unit = self.account.exceeded(vendor.name, answer.units, cost)
+            if unit is not None:
+                raise vendor.exhausted(unit)
 
     def _fault(self, request: Request, answer: Answer) -> Rule:
         asked = request.headers.get(b"x-sandbox-fault")
@@ -90,23 +111,22 @@ class Sandbox(Struct):
         )
         return found or NO_FAULT
 
-    async def _play(self, player: Player, request: Request) -> None:
+    async def _play(self, vendor: Vendor, player: Player, request: Request) -> None:
         answer, price = player.answer, player.answer.price
         if price is None:
             player.entry.finished = await player.run() == "whole"
             return
         stream = answer.events is not None
+        # The vendor generates a whole answer in any case, a stream only as it is written.
+        grows = stream and answer.grows in answer.units
         line = Line(
             id=answer.id,
             time=request.seconds,
+            vendor=vendor.name,
             model=answer.model,
             endpoint=answer.endpoint,
             key=answer.key,
-            tokens_in=answer.tokens_in,
-            tokens_cached=answer.tokens_cached,
-            # The vendor generates a whole answer in any case, a stream only as it is written.
-            tokens_out=0 if stream else answer.tokens_out,
-            pico_usd=0,
+            units=answer.units | ({answer.grows: 0} if grows else {}),
             stream=stream,
         )
         self.bill.accept(line, price)
@@ -114,8 +134,8 @@ class Sandbox(Struct):
         try:
             complete = await player.run() == "whole"
         finally:
-            made = player.output if stream else answer.tokens_out
-            self.bill.close(line, price, tokens_out=made, complete=complete)
+            units = answer.units | ({answer.grows: player.output} if grows else {})
+            self.bill.close(line, price, units, complete=complete)
             player.entry.finished = complete
 
 

@@ -1,57 +1,60 @@
-"""The sandbox's own bill: what the vendor would charge, kept apart from whatever the caller books.
+"""The sandbox's own bill: what the vendors would charge, kept apart from whatever the caller books.
 
 Rules, in integer pico-dollars (one token at 0.15 USD a million is 150,000):
 * A call is on the bill once it is accepted, even if its answer is lost (hang, cut, reset).
 * A whole answer is billed in full: the vendor generates it, read or not.
 * A stream is billed for its input and for the output of the events that were written to the socket,
-  whoever ended it (client or fault).
+  whoever ended it (client or fault). What a vendor counts by its input (characters, credits) is
+  billed in full as soon as the call is accepted.
 * Refused calls (4xx, 5xx, connection refused) are never on it.
-* cached tokens are a part of the input tokens, never in addition to them.
+* cached and audio tokens are a part of the input tokens, never in addition to them.
+* A vendor that bills in another currency is kept in it too, beside the dollars at its list's rate.
 Totals count every call since the last reset; `lines` keeps the last 1000.
 """
 
+import time
 from collections import deque
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from load_tests.sandbox.price import Price
+
+INPUTS = ("input", "cached", "audio_input")  # units that are tokens of the input
 
 
-class Price(Struct, frozen=True):
-    """Pico-dollars a token."""
+class Line(Struct, kw_only=True):
+    """One call on the bill; `time` in seconds since the epoch, `units` by their names.
 
-    input: int
-    cached: int
-    output: int
-
-    def of(self, tokens_in: int, tokens_cached: int, tokens_out: int) -> int:
-        """The charge for these tokens; the cached ones are part of `tokens_in`."""
-        fresh = tokens_in - tokens_cached
-        return fresh * self.input + tokens_cached * self.cached + tokens_out * self.output
-
-
-class Line(Struct):
-    """One call on the bill; `time` in seconds since the epoch."""
+    `pico` is the charge in `currency`. The tokens are the units' sums once more.
+    """
 
     id: str
     time: float
+    vendor: str
     model: str
     endpoint: str
     key: str
-    tokens_in: int
-    tokens_cached: int
-    tokens_out: int
-    pico_usd: int
+    units: dict[str, int]
     stream: bool
+    currency: str = "USD"
+    pico: int = 0
+    pico_usd: int = 0
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
     complete: bool = False
 
 
 class Sum(Struct):
-    """Calls and money of one model or key."""
+    """Calls, money and units of one vendor, model or key; `pico` by currency."""
 
     calls: int = 0
     pico_usd: int = 0
     tokens_in: int = 0
     tokens_cached: int = 0
     tokens_out: int = 0
+    pico: dict[str, int] = field(default_factory=dict)
+    units: dict[str, int] = field(default_factory=dict)
 
 
 class Statement(Struct):
@@ -59,6 +62,7 @@ class Statement(Struct):
 
     total_pico_usd: int
     calls: int
+    by_vendor: dict[str, Sum]
     by_model: dict[str, Sum]
     by_key: dict[str, Sum]
     lines: list[Line]
@@ -75,46 +79,84 @@ class Bill:
         """Forget everything; calls under way are no longer counted when they end."""
         self._lines: deque[Line] = deque(maxlen=self._keep)
         self._open: set[int] = set()
+        self._by_vendor: dict[str, Sum] = {}
         self._by_model: dict[str, Sum] = {}
         self._by_key: dict[str, Sum] = {}
+        self._months: dict[tuple[str, str, int, int], int] = {}
         self._calls = 0
         self._total = 0
 
     def accept(self, line: Line, price: Price) -> Line:
         """Put an accepted call on the bill with what it owes so far."""
-        line.pico_usd = price.of(line.tokens_in, line.tokens_cached, line.tokens_out)
+        units, line.units = line.units, {}
+        line.currency = price.currency
         self._lines.append(line)
         self._open.add(id(line))
         self._calls += 1
         for total in self._sums(line):
             total.calls += 1
-            total.tokens_in += line.tokens_in
-            total.tokens_cached += line.tokens_cached
-        self._add(line, line.tokens_out, line.pico_usd)
+        self._move(line, price, units)
         return line
 
-    def close(self, line: Line, price: Price, *, tokens_out: int, complete: bool) -> None:
-        """Settle the line for what was generated in the end."""
+    def close(self, line: Line, price: Price, units: dict[str, int], *, complete: bool) -> None:
+        """Settle the line for the units that it came to in the end."""
         if id(line) not in self._open:
             return
         self._open.discard(id(line))
-        pico_usd = price.of(line.tokens_in, line.tokens_cached, tokens_out)
-        more_out, more_usd = tokens_out - line.tokens_out, pico_usd - line.pico_usd
-        line.tokens_out, line.pico_usd, line.complete = tokens_out, pico_usd, complete
-        self._add(line, more_out, more_usd)
+        line.complete = complete
+        if units != line.units:
+            self._move(line, price, units)
+
+    def of_vendor(self, name: str) -> Sum:
+        """What one vendor has on the bill."""
+        return self._by_vendor.get(name, Sum())
 
     def statement(self) -> Statement:
         """The bill so far."""
-        return Statement(self._total, self._calls, self._by_model, self._by_key, list(self._lines))
+        return Statement(
+            self._total,
+            self._calls,
+            self._by_vendor,
+            self._by_model,
+            self._by_key,
+            list(self._lines),
+        )
 
-    def _sums(self, line: Line) -> tuple[Sum, Sum]:
+    def _sums(self, line: Line) -> tuple[Sum, Sum, Sum]:
         return (
+            self._by_vendor.setdefault(line.vendor, Sum()),
             self._by_model.setdefault(line.model, Sum()),
             self._by_key.setdefault(line.key, Sum()),
         )
 
-    def _add(self, line: Line, tokens_out: int, pico_usd: int) -> None:
-        self._total += pico_usd
+    def _move(self, line: Line, price: Price, units: dict[str, int]) -> None:
+        """Take the line and all sums to these units."""
+        more = {unit: many - line.units.get(unit, 0) for unit, many in units.items()}
+        pico = sum(self._charge(line, price, unit, many) for unit, many in more.items())
+        usd = price.in_usd(pico)
+        line.units = dict(units)
+        _add(line, more, usd)
+        line.pico += pico
+        self._total += usd
         for total in self._sums(line):
-            total.tokens_out += tokens_out
-            total.pico_usd += pico_usd
+            _add(total, more, usd)
+            total.pico[line.currency] = total.pico.get(line.currency, 0) + pico
+            for unit, many in more.items():
+                total.units[unit] = total.units.get(unit, 0) + many
+
+    def _charge(self, line: Line, price: Price, unit: str, many: int) -> int:
+        rate = price.rates[unit]
+        if len(rate.steps) == 1:
+            return rate.of(0, many)
+        month = time.gmtime(line.time)
+        place = line.vendor, unit, month.tm_year, month.tm_mon
+        before = self._months.get(place, 0)
+        self._months[place] = before + many
+        return rate.of(before, many)
+
+
+def _add(to: Line | Sum, more: dict[str, int], pico_usd: int) -> None:
+    to.pico_usd += pico_usd
+    to.tokens_in += sum(more.get(unit, 0) for unit in INPUTS)
+    to.tokens_cached += more.get("cached", 0)
+    to.tokens_out += more.get("output", 0)

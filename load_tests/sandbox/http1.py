@@ -27,13 +27,14 @@ class Malformed(Exception):
 
 
 class Incoming(Struct):
-    """One request; `keep` says whether the connection stays open after its answer."""
+    """One request; `query` as it came (no `?`), `keep`: the connection stays open after its answer."""
 
     method: str
     path: str
     headers: dict[bytes, bytes]
     body: bytes = b""
     keep: bool = True
+    query: str = ""
 
 
 App = Callable[[Incoming, "Connection"], Awaitable[None]]
@@ -133,7 +134,8 @@ def _head(head: bytes) -> Incoming:
     except ValueError as wrong:
         raise Malformed(400) from wrong
     keep = version == "HTTP/1.1" and headers.get(b"connection", b"").lower() != b"close"
-    return Incoming(method, target.partition("?")[0], headers, keep=keep)
+    path, _, query = target.partition("?")
+    return Incoming(method, path, headers, keep=keep, query=query)
 
 
 def _body(buffer: bytearray, start: int, headers: dict[bytes, bytes]) -> tuple[bytes, int] | None:

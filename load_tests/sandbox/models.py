@@ -1,14 +1,13 @@
 """A vendor's models with their prices, read from a data file."""
 
-from decimal import Decimal
 from pathlib import Path
 
 import yaml
 from msgspec import Struct
 
-from load_tests.sandbox.bill import Price
+from load_tests.sandbox.price import Price, flat
 
-PICO_PER_TOKEN = 1_000_000  # one dollar a million tokens, in pico-dollars a token
+MILLION = 1_000_000  # the units that an amount of the file is for
 
 
 class Model(Struct, frozen=True):
@@ -29,16 +28,10 @@ def read_models(path: Path) -> dict[str, Model]:
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
     models: dict[str, Model] = {}
     for name, entry in listed.items():
-        prices = {unit: _pico(text) for unit, text in entry.pop("price").items()}
+        price = flat(MILLION, entry.pop("price"))
         endpoints = tuple(entry.pop("endpoints"))
-        model = Model(name=name, price=Price(**prices), endpoints=endpoints, **entry)
+        model = Model(name=name, price=price, endpoints=endpoints, **entry)
         models[name] = model
         models[model.answers_as] = model
     return models
 
-
-def _pico(text: str) -> int:
-    amount = Decimal(text) * PICO_PER_TOKEN
-    if amount != int(amount):
-        raise ValueError(f"{text} USD a million tokens is no whole number of pico-dollars a token")
-    return int(amount)

@@ -45,7 +45,7 @@ class Player(Struct):
             return self._sever(reset=True)
         wait = self.pace.first(self.answer.endpoint) + self._slow()
         if self.answer.events is None:
-            wait += self.pace.gaps(self.answer.tokens_out)
+            wait += self.pace.gaps(self.answer.work)
         if wait:
             await self.wire.pause(wait)
         self.entry.status = 200
@@ -53,7 +53,6 @@ class Player(Struct):
 
     async def _whole(self) -> End:
         body, kind = self.answer.body, self.fault.fault
-        self.output = self.answer.tokens_out
         if kind == "truncate_json":
             body = body[: len(body) // 2]
         self.wire.start(200, self.answer.headers, len(body))
@@ -84,7 +83,7 @@ class Player(Struct):
             if wait or at % TOGETHER == 0:
                 await self.wire.look()
         if stop is not None:
-            return await self._break(b"data: [DONE]\n\n")
+            return await self._break(b"")
         self.wire.end()
         return "whole"
 

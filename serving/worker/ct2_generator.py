@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.worker.engine import Run
+from serving.worker.tune import choose_intra
 
 logger = logging.getLogger(__name__)
 UNSEEDED = 2**32 - 1  # CTranslate2's own value for "take a random seed"
@@ -155,23 +156,35 @@ def open_generator(
     compute_type: str,
     threads: int,
     waves: int,
+    *,
+    prompt: list[str] | None = None,
 ) -> tuple[Any, Callable[[int], Any]]:
-    """The engine, and how to open a seeded replica of it."""
+    """The engine, and how to open a seeded replica of it.
+
+    With a *prompt* to try, the threads of one operation are those that answer it quickest.
+    """
     import ctranslate2  # noqa: PLC0415  (an archive for torch must not need it)
 
     kind, _, index = device.partition(":")
     options = {"device_index": int(index or 0), "compute_type": compute_type}
     path = str(model_dir / "ct2")
 
-    def load(inter: int) -> Any:
+    def load(intra: int, inter: int = waves) -> Any:
         return ctranslate2.Generator(
-            path, device=kind, inter_threads=inter, intra_threads=threads, **options
+            path, device=kind, inter_threads=inter, intra_threads=intra, **options
         )
 
-    def replica(seed: int) -> Any:
-        return Seeded(load(1), seed % UNSEEDED, ctranslate2.set_random_seed)
+    def answer(engine: Any) -> None:
+        for batch in (1, 4):
+            engine.generate_batch([prompt] * batch, max_length=6, sampling_topk=1)
 
-    return load(waves), replica
+    fixed = prompt is None or kind != "cpu"
+    engine, intra = choose_intra(load, answer, threads, fixed=fixed)
+
+    def replica(seed: int) -> Any:
+        return Seeded(load(intra, 1), seed % UNSEEDED, ctranslate2.set_random_seed)
+
+    return engine, replica
 
 
 class Seeded:

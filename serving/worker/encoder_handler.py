@@ -19,7 +19,8 @@ from serving.worker.device import (
 )
 from serving.worker.encoding import encode_all, head_scores, normalise, rank, zero_shot
 from serving.worker.engine import Encoder
-from serving.worker.prompts import load_tokenizer, longest_context
+from serving.worker.prompts import load_tokenizer, longest_context, token_rows
+from serving.worker.quiet import quiet
 from serving.worker.settings import Settings, read_pooling, read_settings
 from serving.worker.wire import Classify, Embed, Refused, decode, encode, encode_vector, refuse
 
@@ -36,8 +37,10 @@ def open_encoder(
         from serving.worker import ct2_encoder  # noqa: PLC0415
 
         kind = choose_compute_type(settings, device)
-        engine = ct2_encoder.open_encoder(model_dir, device, kind, threads)
-        return ct2_encoder.Ct2Encoder(engine, pooling=pooling, context=context)
+        engine, lanes = ct2_encoder.open_encoder(
+            model_dir, device, kind, threads, fixed=settings.threads > 0
+        )
+        return ct2_encoder.Ct2Encoder(engine, pooling=pooling, context=context, lanes=lanes)
     import torch  # noqa: PLC0415
 
     from serving.worker import torch_encoder  # noqa: PLC0415
@@ -81,6 +84,7 @@ class EncoderHandler:
         if self.engine.labels and "embed" in self.settings.task:
             message = "a sequence classifier gives no embeddings: pack it for the task classify"
             raise ValueError(message)
+        quiet()
         self._label_vector = lru_cache(maxsize=KNOWN_LABELS)(self._embed_label)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
@@ -116,7 +120,7 @@ class EncoderHandler:
         return request, self._tokenize(request.texts)
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        rows = self.tokenizer(list(texts), padding=False, truncation=False)["input_ids"]
+        rows = token_rows(self.tokenizer, texts)
         for index, row in enumerate(rows):
             if len(row) > self.engine.context:
                 message = (
@@ -126,7 +130,7 @@ class EncoderHandler:
                 raise Refused("context_length_exceeded", message)
             if not row:
                 raise Refused("invalid_request", f"Text {index} holds no token: send some text.")
-        return [list(row) for row in rows]
+        return rows
 
     def _answer(self, request: Embed | Classify, found: Any) -> dict[str, Any]:
         if isinstance(request, Embed):

@@ -19,8 +19,15 @@ from serving.worker.prompts import (
     longest_context,
     prompt_ids,
 )
+from serving.worker.quiet import quiet
 from serving.worker.settings import Settings, read_settings
 from serving.worker.wire import Chat, Complete, Refused, decode, refuse
+
+
+def _trial(tokenizer: Any) -> list[str]:
+    """A prompt of a usual length."""
+    ids = tokenizer("The harbour was closed for ten days. " * 6)["input_ids"]
+    return list(tokenizer.convert_ids_to_tokens(ids))
 
 
 def open_engine(
@@ -34,7 +41,10 @@ def open_engine(
 
         kind = choose_compute_type(settings, device)
         waves = max(1, min(settings.waves, most))
-        engine, replica = ct2_generator.open_generator(model_dir, device, kind, threads, waves)
+        prompt = None if settings.threads else _trial(tokenizer)
+        engine, replica = ct2_generator.open_generator(
+            model_dir, device, kind, threads, waves, prompt=prompt
+        )
         return ct2_generator.Ct2Generator(
             engine,
             replica=replica,
@@ -85,6 +95,7 @@ class GenerationHandler:
             tokenizer=self.tokenizer,
             most=most,
         )
+        quiet()
         self.watch = Watch()
         self.desk = Desk(self.engine, self.watch, self.settings.piece_seconds)
 

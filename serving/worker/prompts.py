@@ -1,5 +1,6 @@
 """A request's text as token ids, by the model's own tokenizer and chat template."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ def load_tokenizer(model_dir: Path) -> Any:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     return AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+
+
+def token_rows(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, whole and unpadded, as the model is given them."""
+    if not tokenizer.is_fast:
+        return [list(row) for row in tokenizer(list(texts))["input_ids"]]
+    # Its Python side takes 1 ms a call to make what nobody here reads.
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch_fast(list(texts))]
 
 
 def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:
