@@ -35,6 +35,7 @@ from router.gates.key import Keys
 from router.gates.meter import Meter
 from router.gates.pause import Pause
 from router.gates.retries import Retries
+from router.layers.adapt import adapt
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
 from router.layers.observe import Record, observe
@@ -249,6 +250,8 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         spend(price, gates.meter, world.now, bound),
         # Meter innermost: it times the backend, not our own gates.
         guard((gates.meter,), world.now),
+        # Innermost: what it asks for and what it recodes is this backend's own way of serving.
+        adapt(endpoint),
         service=world.send(endpoint),
     )
     own = {"local", "local_only"} if local else {"remote"}

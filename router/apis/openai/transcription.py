@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from router import audio
 from router.core.api import Ask, Head
 from router.core.call import Call, Usage
 from router.core.errors import BadRequest
@@ -65,8 +66,6 @@ def ask(raw: bytes, content_type: bytes) -> Ask:
             param="response_format",
             code="invalid_value",
         )
-    from router import audio
-
     try:
         heard = audio.probe(file.value)
     except audio.Unreadable as exc:
