@@ -1,7 +1,7 @@
 """What TorchServe costs an engine, and what the default engines gain over plain Transformers.
 
-Served and bare take turns in one run, on the same files with the same threads. The bare engine is
-given its batch whole; the served one has to gather it from single calls.
+Served and bare take turns in one run, on the same files, each with the threads that do best for it.
+The bare engine is given its batch whole; the served one has to gather it from single calls.
 """
 
 from __future__ import annotations
