@@ -6,10 +6,13 @@ from pathlib import Path
 
 import uvloop
 
+from load_tests.sandbox.account import Account
+from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.app import Sandbox
 from load_tests.sandbox.bill import Bill
 from load_tests.sandbox.faults import Faults
 from load_tests.sandbox.journal import Journal
+from load_tests.sandbox.keys import Keys
 from load_tests.sandbox.latency import pace
 from load_tests.sandbox.models import read_models
 from load_tests.sandbox.openai import OpenAI
@@ -30,13 +33,16 @@ def arguments() -> argparse.Namespace:
 async def main(args: argparse.Namespace) -> None:
     """Build the sandbox and serve it until it is told to stop."""
     models = read_models(Path(__file__).with_name("openai_models.yaml"))
-    keys = frozenset(args.keys.split(",")) if args.keys else None
+    keys = Keys(frozenset(args.keys.split(","))) if args.keys else Keys()
     front = Front(args.port)
+    bill, answers = Bill(), Answers()
     app = Sandbox(
-        vendors=[OpenAI(models, keys)],
+        vendors=[OpenAI(models, keys, answers)],
         pace=pace(args.profile, args.seed),
         faults=Faults(args.seed),
-        bill=Bill(),
+        bill=bill,
+        account=Account(bill),
+        answers=answers,
         journal=Journal(),
         refuse=front.refuse,
         numbers=count(1),

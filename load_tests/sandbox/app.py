@@ -53,9 +53,7 @@ class Sandbox(Struct):
             _send(wire, status, [JSON], body)
             return
         number = next(self.numbers)
-        request = Request(
-            method, path, incoming.headers, body, time.time(), number, incoming.query
-        )
+        request = Request(method, path, incoming.headers, body, time.time(), number, incoming.query)
         entry = self.journal.add(Entry(request, started=time.monotonic()))
         for vendor in self.vendors:
             if vendor.serves(request):

@@ -34,4 +34,3 @@ def read_models(path: Path) -> dict[str, Model]:
         models[name] = model
         models[model.answers_as] = model
     return models
-

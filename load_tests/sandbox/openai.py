@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.journal import key_name
+from load_tests.sandbox.keys import Keys
 from load_tests.sandbox.models import Model
 from load_tests.sandbox.openai_chat import Chat
 from load_tests.sandbox.openai_texts import Completions, Embeddings
@@ -43,7 +45,7 @@ SERVER = "The server had an error while processing your request. Sorry about tha
 class Maker(Protocol):
     """One endpoint: reads its request, makes its answer."""
 
-    def read(self, body: bytes) -> Any:
+    def read(self, request: Request) -> Any:
         """Raises msgspec.DecodeError."""
         ...
 
@@ -59,7 +61,7 @@ class OpenAI:
 
     name = "openai"
 
-    def __init__(self, models: dict[str, Model], keys: frozenset[str] | None = None) -> None:
+    def __init__(self, models: dict[str, Model], keys: Keys, answers: Answers) -> None:
         self._models, self._keys = models, keys
         writer = Writer()
         self._makers: dict[str, Maker] = {
@@ -85,7 +87,7 @@ class OpenAI:
             message = f"Not allowed to {request.method} on {request.path} (HINT: use POST)"
             raise Refusal(405, message, code="method_not_supported")
         try:
-            asked = maker.read(request.body)
+            asked = maker.read(request)
         except msgspec.ValidationError as wrong:
             raise self._malformed(request.body, wrong) from wrong
         except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
@@ -101,6 +103,12 @@ class OpenAI:
             return Refusal(status, QUOTA, code=code, kind="insufficient_quota")
         code = code or default
         return Refusal(status, message, code=code, kind=kind, retry_after=retry_after)
+
+    def exhausted(self, unit: str) -> Refusal:
+        """A quota of calls at once is a rate limit; any other is the customer's money."""
+        if unit == "concurrent":
+            return self.fault(429, None, 1.0)
+        return self.fault(429, "insufficient_quota", None)
 
     def error(self, refusal: Refusal, request: Request) -> tuple[Headers, bytes]:
         """`{"error": {message, type, param, code}}` with the headers of an answer."""
@@ -121,8 +129,7 @@ class OpenAI:
         secret = given.removeprefix("Bearer ")
         if not given or secret == given:
             raise Refusal(401, "You didn't provide an API key.")
-        good = secret in self._keys if self._keys else secret.startswith("sk-sandbox-")
-        if not good:
+        if not self._keys.good(secret):
             shown = f"{secret[:8]}****{secret[-4:]}" if len(secret) > 12 else "****"
             message = f"Incorrect API key provided: {shown}."
             raise Refusal(401, message, code="invalid_api_key")

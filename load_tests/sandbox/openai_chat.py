@@ -43,9 +43,9 @@ class Chat:
         self._decoder = msgspec.json.Decoder(ChatRequest)
         self._prefixes = PrefixCache()
 
-    def read(self, body: bytes) -> ChatRequest:
+    def read(self, request: Request) -> ChatRequest:
         """Raises msgspec.DecodeError."""
-        return self._decoder.decode(body)
+        return self._decoder.decode(request.body)
 
     def answer(
         self, asked: ChatRequest, model: Model, key: str, request: Request, headers: Headers
@@ -79,9 +79,8 @@ class Chat:
             events=events,
             price=model.price,
             key=key,
-            tokens_in=tokens_in,
-            tokens_cached=cached,
-            tokens_out=out,
+            units={"input": tokens_in - cached, "cached": cached, "output": out},
+            work=out,
         )
 
     def _say(self, asked: ChatRequest, salt: int, most: int) -> Said:

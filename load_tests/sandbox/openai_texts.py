@@ -26,9 +26,9 @@ class Completions:
         self._writer = writer
         self._decoder = msgspec.json.Decoder(CompletionRequest)
 
-    def read(self, body: bytes) -> CompletionRequest:
+    def read(self, request: Request) -> CompletionRequest:
         """Raises msgspec.DecodeError."""
-        return self._decoder.decode(body)
+        return self._decoder.decode(request.body)
 
     def answer(
         self, asked: CompletionRequest, model: Model, key: str, request: Request, headers: Headers
@@ -67,8 +67,8 @@ class Completions:
             events=events,
             price=model.price,
             key=key,
-            tokens_in=tokens_in,
-            tokens_out=out,
+            units={"input": tokens_in, "output": out},
+            work=out,
         )
 
 
@@ -78,9 +78,9 @@ class Embeddings:
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(EmbeddingRequest)
 
-    def read(self, body: bytes) -> EmbeddingRequest:
+    def read(self, request: Request) -> EmbeddingRequest:
         """Raises msgspec.DecodeError."""
-        return self._decoder.decode(body)
+        return self._decoder.decode(request.body)
 
     def answer(
         self, asked: EmbeddingRequest, model: Model, key: str, request: Request, headers: Headers
@@ -116,7 +116,7 @@ class Embeddings:
             body=ENCODE(listing),
             price=model.price,
             key=key,
-            tokens_in=tokens_in,
+            units={"input": tokens_in},
         )
 
 

@@ -1,8 +1,9 @@
 """What a vendor's file must offer, and what it says about one call.
 
 A vendor is a pure function from a request to an `Answer`: it never waits, never writes and never
-bills; what it may read besides is what a test set (`answers`, `account`). `app` plays the answer (`play`), with the profile's latency and the fault of the moment, and
-writes what was generated on the `bill`. So a new vendor is one file with one class.
+bills; what it may read besides is what a test set (`answers`, `account`). `app` plays the answer
+(`play`), with the profile's latency and the fault of the moment, and writes what was generated on
+the `bill`. So a new vendor is one file with one class.
 """
 
 from collections.abc import Sequence
