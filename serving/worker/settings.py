@@ -6,8 +6,26 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Task = Literal["chat", "complete", "embed", "classify"]
+Task = Literal["chat", "complete", "embed", "classify", "translate"]
 Pooling = Literal["mean", "cls", "max", "last"]
+
+
+class Translation(msgspec.Struct, frozen=True, kw_only=True):
+    """Between which languages a model translates, and how it is told.
+
+    `sources` and `targets` map BCP 47 tags to the model's own names of them. `steering` is how it
+    learns of the target: `none` (it knows one only), `prefix` (words before each line, with {source}
+    and {target} in them) or `tokens` (the tokenizer's marks: the source's in the line, the target's
+    at the start of the translation). `beams` left out is what the model's makers say, else 1.
+    `growth` bounds a translation's tokens by those of its source.
+    """
+
+    sources: Annotated[dict[str, str], msgspec.Meta(min_length=1)]
+    targets: Annotated[dict[str, str], msgspec.Meta(min_length=1)]
+    steering: Literal["none", "prefix", "tokens"] = "none"
+    prefix: str = ""
+    beams: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    growth: Annotated[float, msgspec.Meta(gt=0)] = 3.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     piece_seconds: float = 0.03
     sharpness: float = 20.0
     hypotheses: tuple[str, ...] = ("This is {}.", "a {} message")
+    translation: Translation | None = None
 
 
 def read_settings(config: Mapping[str, Any] | None, model_name: str) -> Settings:

@@ -67,7 +67,18 @@ class Classify(
     multi_label: bool = False
 
 
-Request = Chat | Complete | Embed | Classify
+class Translate(
+    msgspec.Struct, forbid_unknown_fields=True, tag_field="task", tag="translate", frozen=True
+):
+    """Each text in another language; languages are BCP 47 tags, source None is to be detected."""
+
+    texts: Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
+    target: Text
+    source: Text | None = None
+    formality: Literal["default", "more", "less"] = "default"
+
+
+Request = Chat | Complete | Embed | Classify | Translate
 _decoder = msgspec.json.Decoder(Request)
 
 

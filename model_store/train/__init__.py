@@ -1,0 +1,1 @@
+"""Training of small models on this machine: the program behind `isocost models train`."""
