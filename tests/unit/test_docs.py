@@ -40,6 +40,7 @@ HEADINGS = {
     "PriceConfig": "`backends.<name>.price`",
     "LimitsConfig": "`backends.<name>.limits`",
     "BreakerConfig": "`backends.<name>.breaker`",
+    "LanguagesConfig": "`backends.<name>.languages`",
     "SandboxConfig": "`backends.<name>.sandbox`",
     "RouteConfig": "`routes.<name>`",
     "PromiseConfig": "`routes.<name>.promise`",
