@@ -14,7 +14,7 @@ from model_store.sources import Source, Strict, Text
 Task = Literal[
     "chat", "complete", "embed", "classify", "translate", "speak", "transcribe", "annotate"
 ]
-Engine = Literal["torch", "ctranslate2"]
+Engine = Literal["torch", "ctranslate2", "onnxruntime"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Count = Annotated[int, Field(ge=1)]
 
@@ -89,6 +89,8 @@ class Handler(Strict):
     hypotheses: Annotated[list[Text], Field(min_length=1)] | None = None
     temperature: Annotated[float, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    voices: Annotated[list[Text], Field(min_length=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class Entry(Strict):

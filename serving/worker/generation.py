@@ -7,7 +7,7 @@ gives each its next piece. A piece may be empty: that keeps the request in the b
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving.worker.engine import Run, Watch
 from serving.worker.pieces import Detokenizer, Stops
@@ -77,10 +77,28 @@ class Answer:
         return piece + encode(ending) + "\n"
 
 
-class Starts(Protocol):
-    """The part of a generator that the desk needs."""
+class Cancels(Protocol):
+    """Work that somebody waits for."""
 
-    def start(self, runs: Sequence[Run]) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class Underway(Protocol):
+    """An answer that comes in parts, as `Answer` is one."""
+
+    @property
+    def over(self) -> bool: ...
+    @property
+    def run(self) -> Cancels: ...
+    @property
+    def eager(self) -> bool: ...
+    def advance(self) -> str: ...
+
+
+class Starts(Protocol):
+    """The part of an engine that the desk needs."""
+
+    def start(self, runs: Sequence[Any]) -> None: ...
 
 
 class Desk:
@@ -97,15 +115,15 @@ class Desk:
     def __init__(self, engine: Starts, watch: Watch, piece_seconds: float) -> None:
         """`piece_seconds` is the longest wait for news in one call."""
         self._engine, self._watch, self._pause = engine, watch, piece_seconds
-        self._live: dict[str, Answer] = {}
+        self._live: dict[str, Underway] = {}
         self._closing: set[str] = set()
 
     def serve(
-        self, ids: Sequence[str], open_answer: Callable[[int], Answer | str]
+        self, ids: Sequence[str], open_answer: Callable[[int], Underway | str]
     ) -> list[tuple[str, bool | None]]:
         """Per id the next part of its body and whether it is the last; None for a refusal.
 
-        `open_answer(index)` is asked for ids not seen before: an Answer to start, or the whole body
+        `open_answer(index)` is asked for ids not seen before: an answer to start, or the whole body
         of a refusal.
         """
         self._watch.renew()
@@ -127,10 +145,10 @@ class Desk:
         self._closing &= present
 
     def _open(
-        self, fresh: dict[str, int], open_answer: Callable[[int], Answer | str]
+        self, fresh: dict[str, int], open_answer: Callable[[int], Underway | str]
     ) -> dict[str, str]:
         refusals: dict[str, str] = {}
-        runs: list[Run] = []
+        runs: list[Cancels] = []
         for key, index in fresh.items():
             opened = open_answer(index)
             if isinstance(opened, str):

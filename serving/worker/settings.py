@@ -37,13 +37,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prompts of one such batch may differ in length. `temperature` and `top_p` hold for requests that
     name none: what the model's makers recommend. `piece_seconds` is the longest time that text
     is held back to be sent with more text. In zero-shot classification a label stands for the mean
-    of its `hypotheses`, and `sharpness` scales the similarities before the softmax.
+    of its `hypotheses`, and `sharpness` scales the similarities before the softmax. Of `voices` the
+    first speaks where a request names none; `max_seconds` bounds one recording.
     """
 
     name: str = ""
     version: str = ""
     task: tuple[Task, ...] = ()
-    engine: Literal["torch", "ctranslate2"] = "torch"
+    engine: Literal["torch", "ctranslate2", "onnxruntime"] = "torch"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     quantization: Literal["int8", "none"] | None = None
     context: int | None = None
@@ -61,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spread: int = 16
     piece_seconds: float = 0.03
     sharpness: float = 20.0
+    voices: tuple[str, ...] = ()
+    max_seconds: float = 1800.0
     hypotheses: tuple[str, ...] = ("This is {}.", "a {} message")
     translation: Translation | None = None
 

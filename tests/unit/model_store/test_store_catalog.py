@@ -83,7 +83,7 @@ def test_unknown_key_of_an_engine_and_of_torchserve(tmp_path: Path) -> None:
         ({"context": 0}, "context: Input should be greater than or equal to 1"),
         ({"tasks": ["chatt"]}, "tasks.0: Input should be 'chat'"),
         ({"tasks": ["embed", "embed"]}, "names a task twice"),
-        ({"engine": "onnx"}, "engine: Input should be 'torch' or 'ctranslate2'"),
+        ({"engine": "onnx"}, "engine: Input should be 'torch', 'ctranslate2' or 'onnxruntime'"),
         ({"engine": "ctranslate2", "engines": {"torch": {}}}, "not described under engines"),
         ({"name": "Tiny Model"}, "name: String should match pattern"),
         ({"source": {"kind": "ftp"}}, "source: Input tag 'ftp'"),
