@@ -38,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
         "--archives", type=Path, default=ARCHIVES, metavar="DIR", help="folder of archives"
     )
     made.add_argument(
-        "--engine", choices=["torch", "ctranslate2", "onnxruntime"], help="instead of the entry's choice"
+        "--engine",
+        choices=["torch", "ctranslate2", "onnxruntime"],
+        help="instead of the entry's choice",
     )
     made.add_argument("--force", action="store_true", help="pack although nothing changed")
     made.add_argument("--json", action="store_true", help="list for programs")

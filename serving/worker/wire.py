@@ -78,7 +78,41 @@ class Translate(
     formality: Literal["default", "more", "less"] = "default"
 
 
-Request = Chat | Complete | Embed | Classify | Translate
+class Speak(msgspec.Struct, forbid_unknown_fields=True, tag_field="task", tag="speak", frozen=True):
+    """A text spoken; a stream is always `pcm_s16le`."""
+
+    text: Text
+    voice: str | None = None
+    speed: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    encoding: Literal["wav", "pcm_s16le"] = "wav"
+    stream: bool = False
+
+
+class Transcribe(
+    msgspec.Struct, forbid_unknown_fields=True, tag_field="task", tag="transcribe", frozen=True
+):
+    """What is said in a recording; bare samples need their rate."""
+
+    audio: bytes
+    encoding: Literal["", "pcm_s16le"] = ""
+    sample_rate_hz: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
+    channels: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    language: Text | None = None
+    timestamps: Literal["none", "segment", "word"] = "none"
+
+
+class Annotate(
+    msgspec.Struct, forbid_unknown_fields=True, tag_field="task", tag="annotate", frozen=True
+):
+    """Findings in images; a feature's number is the most findings of it, 0 all of them."""
+
+    images: Annotated[list[str], msgspec.Meta(min_length=1)]
+    features: Annotated[
+        list[tuple[Text, Annotated[int, msgspec.Meta(ge=0)]]], msgspec.Meta(min_length=1)
+    ]
+
+
+Request = Chat | Complete | Embed | Classify | Translate | Speak | Transcribe | Annotate
 _decoder = msgspec.json.Decoder(Request)
 
 
