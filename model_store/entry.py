@@ -93,6 +93,33 @@ class Handler(Strict):
     max_seconds: Annotated[float, Field(gt=0)] | None = None
 
 
+class Translation(Strict):
+    """For the task translate: from which languages to which, and how the model is told.
+
+    `sources` and `targets` map BCP 47 tags to the model's own names of the languages: words for
+    `steering: prefix` (T5: `translate {source} to {target}: `, Marian for several targets:
+    `>>{target}<< `), codes for `steering: tokens` (M2M100, NLLB, mBART). Marian for one pair of
+    languages needs no steering.
+    """
+
+    sources: Annotated[dict[Text, Text], Field(min_length=1)]
+    targets: Annotated[dict[Text, Text], Field(min_length=1)]
+    steering: Literal["none", "prefix", "tokens"] = "none"
+    prefix: Text | None = None
+    beams: Count | None = None
+    growth: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_told_apart(self) -> "Translation":
+        if self.steering == "none" and len(self.targets) > 1:
+            raise ValueError("several targets need steering: prefix or tokens")
+        if (self.steering == "prefix") != (self.prefix is not None):
+            raise ValueError("prefix goes with steering: prefix, and only with it")
+        if self.prefix is not None and "{target}" not in self.prefix:
+            raise ValueError("prefix must hold {target}")
+        return self
+
+
 class Entry(Strict):
     """One model: `engine` is the one packed unless another of `engines` is asked for."""
 
@@ -109,6 +136,7 @@ class Entry(Strict):
     engines: dict[Engine, EngineSettings]
     serving: Serving = Serving()
     handler: Handler = Handler()
+    translation: Translation | None = None
 
     @model_validator(mode="after")
     def _engine_is_described(self) -> "Entry":
@@ -120,6 +148,8 @@ class Entry(Strict):
                 raise ValueError(f"engines.{name}.smoothing is for ctranslate2 with int8 only")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks names a task twice")
+        if ("translate" in self.tasks) != (self.translation is not None):
+            raise ValueError("translation goes with the task translate, and only with it")
         return self
 
     @property

@@ -68,6 +68,8 @@ def model_config(entry: Entry, engine: Engine, kind: Kind) -> dict[str, Any]:
     outer |= entry.serving.model_dump(by_alias=True, exclude_none=True)
     handler = dict(kind.config.get("handler") or {})
     handler |= entry.handler.model_dump(exclude_none=True)
+    if entry.translation is not None:
+        handler["translation"] = entry.translation.model_dump(exclude_none=True)
     handler |= {
         "name": entry.archive_name(engine),
         "version": entry.version,

@@ -60,7 +60,7 @@ class Hub(Strict):
     kind: Literal["hub"]
     id: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{7,40}|unpinned)$")]
-    take: list[Text] = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+    take: list[Text] = ["*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.safetensors"]
     files: Files | Unpinned
 
     def __str__(self) -> str:

@@ -18,12 +18,16 @@ from dataclasses import dataclass
 ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()  # noqa: E501, SIM905 - a table reads as words
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
 FIRSTS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split()  # noqa: E501, SIM905
-MONTHS = "january february march april may june july august september october november december".split()  # noqa: E501, SIM905
+MONTHS = (
+    "january february march april may june july august september october november december".split()
+)  # noqa: E501, SIM905
 DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
 
 EINS = "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn".split()  # noqa: E501, SIM905
 ZEHNER = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()  # noqa: SIM905
-MONATE = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()  # noqa: E501, SIM905
+MONATE = (
+    "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
+)  # noqa: E501, SIM905
 TAGE = "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag".split()  # noqa: SIM905
 IRREGULAR = {1: "erste", 3: "dritte", 7: "siebte", 8: "achte"}
 LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)

@@ -10,7 +10,7 @@ from serving.supervisor.folder import Folder, Taken, replace, require_free
 from serving.supervisor.java import NoJava
 from serving.supervisor.keeper import Keeper
 from serving.supervisor.options import Options, read_options
-from serving.supervisor.probe import Probe, canary_task
+from serving.supervisor.probe import Probe, canary_fields, canary_task
 from serving.supervisor.process import Server, end_leftover
 from serving.supervisor.status import StatusServer
 
@@ -38,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options, folder: Folder, stop: threading.Event) -> int:
+    archives = {name: options.archives / f"{name}.mar" for name in options.models}
+    asks = {name: canary_fields(file) for name, file in archives.items()}
     keeper = Keeper(
         start=lambda: Server(folder, options),
         keys=folder.keys,
         publish=lambda key: replace(folder.inference_key, key),
-        probe=Probe(options.port, options.management_port),
-        tasks={name: canary_task(options.archives / f"{name}.mar") for name in options.models},
+        probe=Probe(options.port, options.management_port, asks),
+        tasks={name: canary_task(file) for name, file in archives.items()},
         device=_device(options.device),
     )
     status = StatusServer(options.status_port, keeper.report, lambda: keeper.ready)

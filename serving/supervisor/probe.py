@@ -3,6 +3,7 @@
 import http.client
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ CANARIES: dict[str, dict[str, Any]] = {
     "chat": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0},
     "complete": {"prompt": "Hi", "max_tokens": 1, "temperature": 0},
     "classify": {"texts": ["ready?"]},
+    "translate": {"texts": ["one"], "target": "en"},
 }
 
 
@@ -29,9 +31,12 @@ class Described:
 class Probe:
     """Plain HTTP with short timeouts; every method answers, none raises for a sick server."""
 
-    def __init__(self, port: int, management_port: int) -> None:
-        """Loopback ports."""
+    def __init__(
+        self, port: int, management_port: int, asks: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Loopback ports; `asks` are fields of a model's tiny request that suit it alone."""
         self._port, self._management_port = port, management_port
+        self._asks = asks or {}
 
     def ping(self, key: str) -> bool:
         """Whether the server answers at all."""
@@ -55,7 +60,7 @@ class Probe:
 
         A refusal by our handler is an answer: the worker read the request and said why.
         """
-        body = json.dumps({"task": task, **CANARIES[task]}).encode()
+        body = json.dumps({"task": task, **CANARIES[task], **self._asks.get(model, {})}).encode()
         path = f"/predictions/{model}"
         status, answer = _ask(self._port, "POST", path, key, body=body, timeout=timeout)
         if status == 503 and b"ServiceUnavailableException" in answer:
@@ -81,13 +86,29 @@ def _ask(
         link.close()
 
 
-def canary_task(archive: Path) -> str | None:
-    """The cheapest task that an archive serves; None where its handler is not one of ours."""
+def _handler(archive: Path) -> Mapping[str, Any]:
+    """What an archive's model-config.yaml says under `handler:`."""
     try:
         with zipfile.ZipFile(archive) as packed:
             config = yaml.safe_load(packed.read("model-config.yaml"))
-        tasks = (config.get("handler") or {}).get("task") or []
+        return dict(config.get("handler") or {})
     except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, yaml.YAMLError):
-        return None
+        return {}
+
+
+def canary_fields(archive: Path) -> dict[str, Any]:
+    """Fields of the tiny request that depend on the model: a pair of languages that it knows."""
+    languages = _handler(archive).get("translation") or {}
+    pair = {
+        field: tag
+        for field, side in (("source", "sources"), ("target", "targets"))
+        for tag in list(languages.get(side) or ())[-1:]
+    }
+    return pair if len(pair) == 2 else {}
+
+
+def canary_task(archive: Path) -> str | None:
+    """The cheapest task that an archive serves; None where its handler is not one of ours."""
+    tasks = _handler(archive).get("task") or []
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
     return next((task for task in CANARIES if task in asked), None)

@@ -14,10 +14,10 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Between which languages a model translates, and how it is told.
 
     `sources` and `targets` map BCP 47 tags to the model's own names of them. `steering` is how it
-    learns of the target: `none` (it knows one only), `prefix` (words before each line, with {source}
-    and {target} in them) or `tokens` (the tokenizer's marks: the source's in the line, the target's
-    at the start of the translation). `beams` left out is what the model's makers say, else 1.
-    `growth` bounds a translation's tokens by those of its source.
+    learns of the target: `none` (it knows one only), `prefix` (words before each line, with
+    {source} and {target} in them) or `tokens` (the tokenizer's marks: the source's in the line, the
+    target's at the start of the translation). `beams` left out is what the model's makers say, else
+    1. `growth` bounds a translation's tokens by those of its source.
     """
 
     sources: Annotated[dict[str, str], msgspec.Meta(min_length=1)]
