@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint unit system bench load lock format clean
+.PHONY: help install run run-all test lint unit system bench load lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ install: .venv/installed ## create .venv with everything pinned
 
 run: .venv/installed ## serve on this machine: models, TorchServe, sandbox of paid APIs, router
 	@$(BIN)/isocost run
+
+run-all: .venv/installed ## the same with every task and every vendor
+	@$(BIN)/isocost run --config isocost-all.yaml
 
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .
