@@ -2,11 +2,11 @@
 
 The vendor translates from languages, and into languages or, for four of them, into variants. A tag
 with a region that it does not tell apart goes to the variant that the region's language is closest
-to, by the parent locales of Unicode CLDR 46 (`en-AU` is closer to British English, `es-MX` to that
+to, by the parent locales of Unicode CLDR 45 (`en-AU` is closer to British English, `es-MX` to that
 of Latin America); a tag without a region goes to its likely one. Of all other languages a region
 is no variant: `de-AT` is German.
 Sources: GET /v2/languages in DeepL's OpenAPI description 3.11.0, the languages of its Python SDK
-1.32; CLDR supplemental data, parentLocales and likelySubtags; read 2026-11-23.
+1.32; parentLocales and likelySubtags of https://github.com/unicode-org/cldr-json; read 2026-11-23.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ VARIANTS = {
 """The same of those that it only translates into."""
 TARGETS = {tag: name for tag, name in SOURCES.items() if tag not in {"en", "pt"}} | VARIANTS
 _LIKELY = {"en": "en-US", "pt": "pt-BR"}
-_AMERICAN = {"US", "PR", "GU", "VI", "AS", "MP", "UM", "PH"}
+_AMERICAN = {"US", "AS", "BI", "CA", "GU", "MH", "MP", "PH", "PR", "UM", "VI"}
+"""Regions whose English is not under international English (001), whose first is British."""
 _TRADITIONAL = {"TW", "HK", "MO"}
 _EUROPE = {"ES", "EA", "IC", "GQ", "PH"}
 """Regions whose Spanish is not that of Latin America."""
