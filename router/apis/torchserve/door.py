@@ -16,8 +16,9 @@ from router import audio
 from router.core import task as hub
 from router.core.api import Ask, Facts, Head, Path, Question, Told, Writer
 from router.core.call import Call, Usage
-from router.core.errors import RouterError
+from router.core.errors import AttemptFailed, RouterError
 from router.core.reply import Reply
+from router.core.verdict import LOST
 
 from .asks import ask
 
@@ -126,9 +127,12 @@ def _translate(call: Call, reply: Reply, result: hub.TranslateResult) -> dict[st
 
 
 def _speak(call: Call, reply: Reply, result: hub.SpeakResult) -> dict[str, Any]:
-    heard = audio.probe(
-        result.audio, encoding=result.encoding, sample_rate_hz=result.sample_rate_hz
-    )
+    try:
+        heard = audio.probe(
+            result.audio, encoding=result.encoding, sample_rate_hz=result.sample_rate_hz
+        )
+    except audio.Unreadable as exc:
+        raise AttemptFailed(reply.backend, LOST, f"its audio: {exc}") from exc
     return {
         "audio": b64encode(result.audio).decode(),
         "encoding": result.encoding,
