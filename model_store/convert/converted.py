@@ -3,17 +3,21 @@
 1. Weights become safetensors, if they are not (GGUF is slow to load, a pickle unsafe).
 2. torch reads that folder; for ctranslate2 its weights are replaced by `ct2/`, rounded if asked.
 
+Models that come as their engine reads them skip both (`ready.py`).
+
 Each step is kept in the cache under a hash of its inputs: files, settings, versions of converters.
 """
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from model_store.cache import made_once
 from model_store.checksums import digest, names_inside
 from model_store.convert.ct2 import to_ctranslate2
+from model_store.convert.ready import ready
 from model_store.convert.weights import (
     is_side_file,
     is_tensor_file,
@@ -45,12 +49,20 @@ def converted(entry: Entry, engine: Engine, fetched: Path, cache: Path) -> dict[
     Raises: ConversionError.
     """
     names = _names(entry, fetched)
+    files = {name: fetched / name for name in names}
+
+    def once(word: str, inputs: Mapping[str, Path], make: Callable[[Path], None]) -> Path:
+        return made_once(cache / "converted" / f"{entry.name}-{_key(inputs)}-{word}", make)
+
+    found = ready(engine, files, once)
+    if found is not None:
+        return found
     if not needs_rewriting(names):
         plain = {
             name: fetched / name for name in names if is_side_file(name) or is_tensor_file(name)
         }
     else:
-        plain = _rewritten(entry, {name: fetched / name for name in names}, cache)
+        plain = _rewritten(entry, files, cache)
     if not any(is_tensor_file(name) for name in plain):
         raise ConversionError(
             f"{entry.source} holds no weights that can be packed (.safetensors, .gguf, .bin)."
@@ -90,7 +102,7 @@ def _with_ct2(entry: Entry, files: dict[str, Path], cache: Path) -> dict[str, Pa
     return side | {name: folder / name for name in names_inside(folder)}
 
 
-def _key(files: dict[str, Path]) -> str:
+def _key(files: Mapping[str, Path]) -> str:
     inputs = {name: digest(file) for name, file in files.items()}
     text = json.dumps([inputs, versions()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

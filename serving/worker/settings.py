@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Task = Literal["chat", "complete", "embed", "classify", "translate"]
+Task = Literal[
+    "chat", "complete", "embed", "classify", "translate", "speak", "transcribe", "annotate"
+]
 Pooling = Literal["mean", "cls", "max", "last"]
 
 
