@@ -1,17 +1,21 @@
 """One module per wire format, named in the configuration as `api: <module>`.
 
 A module exports `API` (the side towards a backend), `DOOR` (the side towards a client), or both;
-a new wire joins by existing.
+a new wire joins by existing, here or in the folder that the environment variable ISOCOST_APIS names
+(docs/adding-an-api.md).
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pkgutil import iter_modules
 
 from router.core.api import Api, Door
 
-NAMES = tuple(sorted(m.name for m in iter_modules(__path__)))
+if _own := os.environ.get("ISOCOST_APIS"):
+    __path__.append(_own)
+NAMES = tuple(sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def load(name: str) -> Api:
