@@ -61,14 +61,14 @@ def answer(*texts: str, source: str = "EN", billed: int | None = 5, **more: Any)
     return checked("answer", {"translations": [row | {"text": text} for text in texts]})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def vendor():
     return Vendor()
 
 
-@pytest.fixture(scope="module")
-def url(vendor, tmp_path_factory):
-    with served(tmp_path_factory.mktemp("deepl"), CONFIG, vendor, ENV) as found:
+@pytest.fixture
+def url(vendor, tmp_path):
+    with served(tmp_path, CONFIG, vendor, ENV) as found:
         yield found
 
 
@@ -76,8 +76,9 @@ def url(vendor, tmp_path_factory):
 def sdk(url, vendor, monkeypatch):
     monkeypatch.setattr(deepl.http_client, "max_network_retries", 0)
     vendor.says(said(answer("Hallo"), **{"x-trace-id": "t1"}))
-    with deepl.DeepLClient("ik-ann", server_url=url) as client:
-        yield client
+    client = deepl.DeepLClient("ik-ann", server_url=url)
+    yield client
+    client.close()
 
 
 def fetch(url: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, Any]:
@@ -199,21 +200,20 @@ def test_refusals_come_in_the_wires_shape(sdk, vendor, url):
     with pytest.raises(deepl.DeepLException, match="code of a language"):
         sdk.translate_text("x", target_lang="german")
     assert not vendor.sent
+    vendor.says(said({"message": "Parameter 'glossary_id' is wrong"}, 400))
+    with pytest.raises(deepl.DeepLException, match="'glossary_id' is wrong"):
+        sdk.translate_text("x", target_lang="DE", source_lang="EN", glossary="nope")
+    stranger = deepl.DeepLClient("nobody", server_url=url)
+    with pytest.raises(deepl.DeepLException, match="DeepL-Auth-Key"):
+        stranger.translate_text("x", target_lang="DE")
+    stranger.close()
+    status, found, _ = fetch(url + PATH, b"[]", content_type="application/json")
+    assert status == 400
+    checked("error", found)
     vendor.says(said({"message": "Quota Exceeded"}, 456))
     with pytest.raises(deepl.DeepLException, match="Service unavailable") as caught:
         sdk.translate_text("x", target_lang="DE")
     assert "dk-vendor" not in str(caught.value)
-    vendor.says(said({"message": "Parameter 'glossary_id' is wrong"}, 400))
-    with pytest.raises(deepl.DeepLException, match="'glossary_id' is wrong"):
-        sdk.translate_text("x", target_lang="DE", source_lang="EN", glossary="nope")
-    with (
-        deepl.DeepLClient("nobody", server_url=url) as stranger,
-        pytest.raises(deepl.DeepLException, match="DeepL-Auth-Key"),
-    ):
-        stranger.translate_text("x", target_lang="DE")
-    status, found, _ = fetch(url + PATH, b"[]", content_type="application/json")
-    assert status == 400
-    checked("error", found)
 
 
 def test_the_sdk_reads_usage_and_languages(sdk, vendor, url):

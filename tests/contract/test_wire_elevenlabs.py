@@ -56,14 +56,14 @@ MP3 = Answer(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def vendor():
     return Vendor()
 
 
-@pytest.fixture(scope="module")
-def url(vendor, tmp_path_factory):
-    with served(tmp_path_factory.mktemp("elevenlabs"), CONFIG, vendor, ENV) as found:
+@pytest.fixture
+def url(vendor, tmp_path):
+    with served(tmp_path, CONFIG, vendor, ENV) as found:
         yield found
 
 
