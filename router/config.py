@@ -75,7 +75,7 @@ class PriceConfig(_Strict):
     )
     per_minute_usd: float = Field(default=0, ge=0, description="USD per minute of audio")
     per_thousand_images_usd: dict[str, float] = Field(
-        default_factory=dict, description="USD per thousand images, by feature"
+        default={}, description="USD per thousand images, by feature"
     )
     per_call_usd: float = Field(default=0, ge=0, description="USD per call")
 
