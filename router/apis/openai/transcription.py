@@ -181,10 +181,11 @@ def whole(call: Call, reply: Reply) -> bytes:
 
 
 def _events(result: TranscribeResult, usage: Usage | None) -> bytes:
-    said = [
-        {"type": "transcript.text.delta", "delta": result.text},
-        {"type": "transcript.text.done", "text": result.text, "usage": _usage(usage, result)},
-    ]
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": result.text}
+    used = _usage(usage, result)
+    if used["type"] == "tokens":  # an event of this wire has no place for seconds
+        done["usage"] = used
+    said = [{"type": "transcript.text.delta", "delta": result.text}, done]
     return b"".join(b"data: %b\n\n" % _encode(event) for event in said)
 
 
