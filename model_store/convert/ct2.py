@@ -57,10 +57,33 @@ def _convert(folder: str, into: Path, settings: EngineSettings) -> None:
                     smooth(model, tokenizer, settings.smoothing)
                 return model
 
+            def load_tokenizer(self, kind: Any, folder: str, **options: Any) -> Any:
+                tokenizer = super().load_tokenizer(kind, folder, **options)
+                marks = getattr(tokenizer, "id_to_lang_token", None)
+                return _WithMarks(tokenizer, marks) if marks else tokenizer
+
         with frozen_objects():
             converter = SmoothConverter(folder)
             rounding = None if settings.quantization == "none" else settings.quantization
             converter.convert(str(into), quantization=rounding)
+
+
+class _WithMarks:
+    """M2M100's tokenizer, with its language tokens where Transformers 4 named them.
+
+    CTranslate2 4.8 looks there for the part of the vocabulary that `get_vocab` leaves out.
+    """
+
+    def __init__(self, tokenizer: Any, marks: dict[int, str]) -> None:
+        self._tokenizer = tokenizer
+        tokens = [token for _, token in sorted(marks.items())]
+        self.special_tokens_map = {
+            **tokenizer.special_tokens_map,
+            "additional_special_tokens": tokens,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
 
 
 def _name_the_positions(file: Path) -> None:

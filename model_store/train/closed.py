@@ -9,26 +9,39 @@ numbers   zero to nine hundred and ninety-nine thousand nine hundred and ninety-
 dates     `[monday,] the third of march | march the third | march third [[,] year]`
 years     1100 to 2099: `nineteen eighty-four`, `nineteen hundred`, `nineteen oh five`,
           `two thousand and five`, `twenty twenty-six`
-Source of the German forms: Duden, Rechtschreibung, K 66 and the entry "Zahlen und Ziffern".
 """
 
 import random
 from dataclasses import dataclass
 
-ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()  # noqa: E501, SIM905 - a table reads as words
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
-FIRSTS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split()  # noqa: E501, SIM905
-MONTHS = (
-    "january february march april may june july august september october november december".split()
-)  # noqa: E501, SIM905
-DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
 
-EINS = "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn".split()  # noqa: E501, SIM905
-ZEHNER = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()  # noqa: SIM905
-MONATE = (
-    "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
-)  # noqa: E501, SIM905
-TAGE = "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag".split()  # noqa: SIM905
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+ONES = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+FIRSTS = _words(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+MONTHS = _words(
+    "january february march april may june july august september october november december"
+)
+DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
+
+EINS = _words(
+    "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
+    "fünfzehn sechzehn siebzehn achtzehn neunzehn"
+)
+ZEHNER = _words("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig")
+MONATE = _words(
+    "Januar Februar März April Mai Juni Juli August September Oktober November Dezember"
+)
+TAGE = _words("Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag")
 IRREGULAR = {1: "erste", 3: "dritte", 7: "siebte", 8: "achte"}
 LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PIECES = ["hundred", "thousand", "and", "oh", "the", "of"]
