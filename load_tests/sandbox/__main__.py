@@ -1,4 +1,4 @@
-"""`python -m load_tests.sandbox`: the paid APIs' stand-in on loopback."""
+"""`python -m load_tests.sandbox`: the paid APIs' stand-in on loopback, all on one port."""
 
 import argparse
 from itertools import count
@@ -10,7 +10,13 @@ from load_tests.sandbox.account import Account
 from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.app import Sandbox
 from load_tests.sandbox.bill import Bill
+from load_tests.sandbox.control import Control
+from load_tests.sandbox.deepl import DeepL
+from load_tests.sandbox.elevenlabs import ElevenLabs
 from load_tests.sandbox.faults import Faults
+from load_tests.sandbox.google_speech import GoogleSpeech
+from load_tests.sandbox.google_tokens import Tokens
+from load_tests.sandbox.google_vision import GoogleVision
 from load_tests.sandbox.journal import Journal
 from load_tests.sandbox.keys import Keys
 from load_tests.sandbox.latency import pace
@@ -27,6 +33,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of latency and of chance in faults")
     parser.add_argument("--state", type=Path, help="folder for sandbox.json (pid and URL)")
     parser.add_argument("--keys", help="accepted keys, by commas; default: any sk-sandbox-*")
+    parser.add_argument(
+        "--free-units", action="store_true", help="the month's first units are free, as listed"
+    )
     return parser.parse_args()
 
 
@@ -35,16 +44,19 @@ async def main(args: argparse.Namespace) -> None:
     models = read_models(Path(__file__).with_name("openai_models.yaml"))
     keys = Keys(frozenset(args.keys.split(","))) if args.keys else Keys()
     front = Front(args.port)
-    bill, answers = Bill(), Answers()
+    bill, answers, tokens = Bill(), Answers(), Tokens()
+    account = Account(bill)
+    free = args.free_units
     app = Sandbox(
-        vendors=[OpenAI(models, keys, answers)],
+        vendors=[
+            ElevenLabs(keys, account, free_units=free),
+            DeepL(keys, account, answers, free_units=free),
+            GoogleVision(keys, tokens, answers, free_units=free),
+            GoogleSpeech(keys, tokens, answers, free_units=free),
+            OpenAI(models, keys, answers),  # the last: it takes all that is left under /v1
+        ],
         pace=pace(args.profile, args.seed),
-        faults=Faults(args.seed),
-        bill=bill,
-        account=Account(bill),
-        answers=answers,
-        journal=Journal(),
-        refuse=front.refuse,
+        control=Control(bill, account, answers, Faults(args.seed), Journal(), tokens, front.refuse),
         numbers=count(1),
     )
     await serve(front, app, state=args.state, profile=args.profile)

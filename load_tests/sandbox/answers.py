@@ -6,7 +6,8 @@
 * `texts`: this text is translated to this language like this.
 * `chats`: a question that contains this is answered like this.
 `"*"` as sha256 is any that is not named. What nobody set follows from the content itself: own audio
-is heard (`tones`), known sentences are translated (`phrases`), and all else gets a fixed sentence.
+is heard (`tones`), known sentences are translated (`phrases.yaml`), any other text comes back
+behind its language, and any other image or recording gets a fixed sentence.
 Boxes are shares of the image: left, top, right, bottom. PUT replaces all answers, POST adds some.
 """
 
@@ -51,7 +52,7 @@ class Problem(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Image(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one image shows. `unsafe` names kinds of content that are likely in it (adult, spoof...).
+    """What one image shows. `unsafe` names kinds of content that are likely in it (adult, racy).
 
     Landmarks, logos and web are found under the names that they are given here.
     """

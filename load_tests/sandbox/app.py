@@ -3,20 +3,18 @@
 The way of a call: read, vendor.answer (pure), quota, fault of the moment, bill, play, bill again.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
 from itertools import count
 
 import msgspec
 from msgspec import Struct
 
-from load_tests.sandbox.account import Account
-from load_tests.sandbox.answers import Answers
-from load_tests.sandbox.bill import Bill, Line
+from load_tests.sandbox.bill import Line
 from load_tests.sandbox.control import Control
-from load_tests.sandbox.faults import Faults, Rule, from_header
+from load_tests.sandbox.faults import Rule, from_header
 from load_tests.sandbox.http1 import Connection, Incoming
-from load_tests.sandbox.journal import Entry, Journal
+from load_tests.sandbox.journal import Entry
 from load_tests.sandbox.latency import Pace
 from load_tests.sandbox.play import NO_FAULT, Player
 from load_tests.sandbox.vendor import Answer, Headers, Refusal, Request, Vendor
@@ -29,16 +27,11 @@ UNKNOWN_PATH = (
 
 
 class Sandbox(Struct):
-    """State of one sandbox; `refuse(seconds)` closes the listener for a while."""
+    """One sandbox: its vendors, and the state that they and its own paths share."""
 
     vendors: list[Vendor]
     pace: Pace
-    faults: Faults
-    bill: Bill
-    account: Account
-    answers: Answers
-    journal: Journal
-    refuse: Callable[[float], None]
+    control: Control
     numbers: count  # type: ignore[type-arg]
 
     async def __call__(self, incoming: Incoming, connection: Connection) -> None:
@@ -46,15 +39,12 @@ class Sandbox(Struct):
         wire = Wire(connection)
         method, path, body = incoming.method, incoming.path, incoming.body
         if path.startswith("/sandbox"):
-            control = Control(
-                self.bill, self.account, self.answers, self.faults, self.journal, self.refuse
-            )
-            status, body = control.answer(method, path, body)
+            status, body = self.control.answer(incoming, time.time())
             _send(wire, status, [JSON], body)
             return
         number = next(self.numbers)
         request = Request(method, path, incoming.headers, body, time.time(), number, incoming.query)
-        entry = self.journal.add(Entry(request, started=time.monotonic()))
+        entry = self.control.journal.add(Entry(request, started=time.monotonic()))
         for vendor in self.vendors:
             if vendor.serves(request):
                 await self._call(wire, vendor, request, entry)
@@ -64,9 +54,12 @@ class Sandbox(Struct):
 
     async def _call(self, wire: Wire, vendor: Vendor, request: Request, entry: Entry) -> None:
         try:
-            answer = vendor.answer(request)
+            if vendor.heavy(request):
+                answer = await asyncio.to_thread(vendor.answer, request)
+            else:
+                answer = vendor.answer(request)
             self._fits(vendor, answer)
-            fault = self._fault(request, answer)
+            fault = self._fault(vendor, request, answer)
             entry.fault = fault.fault if fault is not NO_FAULT else None
             if fault.fault == "status":
                 raise vendor.fault(fault.status, fault.code, fault.retry_after)
@@ -77,10 +70,10 @@ class Sandbox(Struct):
             entry.finished = True
             return
         if fault.fault == "refuse":
-            self.refuse(fault.seconds or 1.0)
+            self.control.refuse(fault.seconds or 1.0)
             wire.sever(reset=True)
             return
-        under_way = self.account.under_way
+        under_way = self.control.account.under_way
         under_way[vendor.name] = under_way.get(vendor.name, 0) + 1
         try:
             await self._play(vendor, Player(wire, answer, self.pace, entry, fault), request)
@@ -88,24 +81,28 @@ class Sandbox(Struct):
             under_way[vendor.name] -= 1
 
     def _fits(self, vendor: Vendor, answer: Answer) -> None:
-        if answer.price is not None and self.account.quotas:
+        if answer.price is not None and self.control.account.quotas:
             cost = answer.price.of(answer.units)
-            unit = self.account.exceeded(vendor.name, answer.units, cost)
+            unit = self.control.account.exceeded(vendor.name, answer.units, cost)
             if unit is not None:
                 raise vendor.exhausted(unit)
 
-    def _fault(self, request: Request, answer: Answer) -> Rule:
+    def _fault(self, vendor: Vendor, request: Request, answer: Answer) -> Rule:
         asked = request.headers.get(b"x-sandbox-fault")
         if asked is not None:
             try:
                 return from_header(asked.decode("latin-1"))
             except msgspec.ValidationError as wrong:
                 raise Refusal(400, f"x-sandbox-fault: {wrong}", code="sandbox_fault") from wrong
-        if not self.faults.rules:
+        if not self.control.faults.rules:
             return NO_FAULT
         stream = answer.events is not None
-        found = self.faults.strike(
-            path=request.path, model=answer.model, key=answer.key, stream=stream
+        found = self.control.faults.strike(
+            vendor=vendor.name,
+            path=request.path,
+            model=answer.model,
+            key=answer.key,
+            stream=stream,
         )
         return found or NO_FAULT
 
@@ -127,13 +124,13 @@ class Sandbox(Struct):
             units=answer.units | ({answer.grows: 0} if grows else {}),
             stream=stream,
         )
-        self.bill.accept(line, price)
+        self.control.bill.accept(line, price)
         complete = False
         try:
             complete = await player.run() == "whole"
         finally:
             units = answer.units | ({answer.grows: player.output} if grows else {})
-            self.bill.close(line, price, units, complete=complete)
+            self.control.bill.close(line, price, units, complete=complete)
             player.entry.finished = complete
 
 

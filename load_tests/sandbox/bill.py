@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from load_tests.sandbox.price import Price
 
 INPUTS = ("input", "cached", "audio_input")  # units that are tokens of the input
+OUTPUTS = ("output", "audio_output")
 
 
 class Line(Struct, kw_only=True):
@@ -159,4 +160,4 @@ def _add(to: Line | Sum, more: dict[str, int], pico_usd: int) -> None:
     to.pico_usd += pico_usd
     to.tokens_in += sum(more.get(unit, 0) for unit in INPUTS)
     to.tokens_cached += more.get("cached", 0)
-    to.tokens_out += more.get("output", 0)
+    to.tokens_out += sum(more.get(unit, 0) for unit in OUTPUTS)

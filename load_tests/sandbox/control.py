@@ -1,6 +1,7 @@
-"""The sandbox's own paths: bill, quotas, faults, answers, journal, health. Sync, bytes in and bytes out."""
+"""The sandbox's own paths: bill, quotas, faults, answers, journal, token, health."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -9,9 +10,12 @@ from load_tests.sandbox.account import Account, Quotas
 from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.bill import Bill
 from load_tests.sandbox.faults import Faults, Rule, Rules
+from load_tests.sandbox.google_tokens import Tokens
+from load_tests.sandbox.http1 import Incoming
 from load_tests.sandbox.journal import Journal
 
 OK = 200, b'{"ok":true}'
+PAGES = ("bill", "journal", "faults", "answers", "quotas", "token", "health")
 
 
 class Control(Struct):
@@ -22,50 +26,71 @@ class Control(Struct):
     answers: Answers
     faults: Faults
     journal: Journal
+    tokens: Tokens
     refuse: Callable[[float], None]
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and JSON body."""
+    def answer(self, asked: Incoming, now: float) -> tuple[int, bytes]:
+        """Status and JSON body; `now` in seconds since the epoch."""
+        page = asked.path.removeprefix("/sandbox/")
+        if asked.method == "POST" and page == "token":
+            return self.tokens.exchange(asked, now)
         try:
-            return self._answer(method, path, body)
+            told = self._do(asked.method, page, asked.body)
         except msgspec.DecodeError as wrong:
             return 400, msgspec.json.encode({"error": str(wrong)})
+        if told is None:
+            said = f"the sandbox has no {asked.method} {asked.path}"
+            return 404, msgspec.json.encode({"error": said})
+        return OK if told is True else (200, msgspec.json.encode(told))
 
-    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        match method, path:
-            case "GET", "/sandbox/bill":
-                return 200, msgspec.json.encode(self.bill.statement())
-            case "DELETE", "/sandbox/bill":
+    def _do(self, method: str, page: str, body: bytes) -> Any:
+        if method == "GET":
+            return self._show(page)
+        return self._forget(page) if method == "DELETE" else self._take(method, page, body)
+
+    def _show(self, page: str) -> Any:
+        if page not in PAGES:
+            return None
+        shown: dict[str, Callable[[], Any]] = {
+            "bill": self.bill.statement,
+            "journal": self.journal.shown,
+            "faults": lambda: {"rules": self.faults.rules},
+            "answers": lambda: self.answers,
+            "quotas": lambda: self.account.quotas,
+            "token": lambda: {"issued": self.tokens.issued},
+            "health": lambda: True,
+        }
+        return shown[page]()
+
+    def _forget(self, page: str) -> Any:
+        match page:
+            case "bill":
                 self.bill.reset()
-            case "GET", "/sandbox/journal":
-                return 200, msgspec.json.encode(self.journal.shown())
-            case "DELETE", "/sandbox/journal":
+            case "journal":
                 self.journal.reset()
-            case "GET", "/sandbox/faults":
-                return 200, msgspec.json.encode({"rules": self.faults.rules})
-            case "PUT", "/sandbox/faults":
-                self._strike(msgspec.json.decode(body, type=Rules).rules)
-            case "DELETE", "/sandbox/faults":
+            case "faults":
                 self.faults.set([])
-            case "GET", "/sandbox/answers":
-                return 200, msgspec.json.encode(self.answers)
-            case "PUT", "/sandbox/answers":
-                self.answers.replace(msgspec.json.decode(body, type=Answers))
-            case "POST", "/sandbox/answers":
-                self.answers.add(msgspec.json.decode(body, type=Answers))
-            case "DELETE", "/sandbox/answers":
+            case "answers":
                 self.answers.replace(Answers())
-            case "GET", "/sandbox/quotas":
-                return 200, msgspec.json.encode(self.account.quotas)
-            case "PUT", "/sandbox/quotas":
-                self.account.quotas = msgspec.json.decode(body, type=Quotas)
-            case "DELETE", "/sandbox/quotas":
+            case "quotas":
                 self.account.quotas = {}
-            case "GET", "/sandbox/health":
-                pass
             case _:
-                return 404, msgspec.json.encode({"error": f"the sandbox has no {method} {path}"})
-        return OK
+                return None
+        return True
+
+    def _take(self, method: str, page: str, body: bytes) -> Any:
+        match method, page:
+            case "PUT", "faults":
+                self._strike(msgspec.json.decode(body, type=Rules).rules)
+            case "PUT", "answers":
+                self.answers.replace(msgspec.json.decode(body, type=Answers))
+            case "POST", "answers":
+                self.answers.add(msgspec.json.decode(body, type=Answers))
+            case "PUT", "quotas":
+                self.account.quotas = msgspec.json.decode(body, type=Quotas)
+            case _:
+                return None
+        return True
 
     def _strike(self, rules: list[Rule]) -> None:
         self.faults.set([rule for rule in rules if rule.fault != "refuse"])

@@ -30,6 +30,7 @@ VALUE_OF = {"status": "status", "cut": "after_events", "reset": "after_events"}
 class Match(Struct, frozen=True, forbid_unknown_fields=True):
     """Which calls: every field that is given must be equal."""
 
+    vendor: str | None = None
     path: str | None = None
     model: str | None = None
     key: str | None = None
@@ -68,10 +69,13 @@ class Faults:
         self.rules = rules
         self._left = [rule.times for rule in rules]
 
-    def strike(self, *, path: str, model: str, key: str, stream: bool) -> Rule | None:
+    def strike(
+        self, *, path: str, model: str, key: str, stream: bool, vendor: str = ""
+    ) -> Rule | None:
         """The fault for this call, if any."""
         for at, rule in enumerate(self.rules):
-            if self._left[at] == 0 or not _matches(rule.match, path, model, key, stream):
+            asked = Match(vendor, path, model, key, stream)
+            if self._left[at] == 0 or not _matches(rule.match, asked):
                 continue
             if rule.probability < 1.0 and self._random.random() >= rule.probability:
                 continue
@@ -94,10 +98,7 @@ def from_header(text: str) -> Rule:
     return msgspec.convert(fields, Rule, strict=False)
 
 
-def _matches(match: Match, path: str, model: str, key: str, stream: bool) -> bool:  # noqa: FBT001
-    return (
-        match.path in (None, path)
-        and match.model in (None, model)
-        and match.key in (None, key)
-        and match.stream in (None, stream)
+def _matches(match: Match, asked: Match) -> bool:
+    return all(
+        getattr(match, name) in (None, getattr(asked, name)) for name in Match.__struct_fields__
     )

@@ -9,9 +9,23 @@ from typing import Any
 DEPTH = 8  # levels after which a recursive schema is cut short
 
 
-def fill(schema: Any, text: str) -> Any:
-    """A value that the schema accepts; strings carry `text`."""
-    return _fill(schema, schema, text, 0)
+def fill(schema: Any, text: str, known: dict[str, list[str]] | None = None) -> Any:
+    """A value that the schema accepts; strings carry `text`.
+
+    `known`: what properties of these names hold, as a list of strings or as one of their lines.
+    """
+    filled = _fill(schema, schema, text, 0)
+    if known and isinstance(filled, dict):
+        for name, part in schema.get("properties", {}).items():
+            if name in known and _takes(part, "array", part.get("items", {})):
+                filled[name] = known[name]
+            elif name in known and _takes(part, "string"):
+                filled[name] = "\n".join(known[name])
+    return filled
+
+
+def _takes(schema: Any, kind: str, items: Any = None) -> bool:
+    return bool(schema.get("type") == kind and (items is None or items.get("type") == "string"))
 
 
 def _fill(schema: Any, root: Any, text: str, depth: int) -> Any:

@@ -27,7 +27,7 @@ class Malformed(Exception):
 
 
 class Incoming(Struct):
-    """One request; `query` as it came (no `?`), `keep`: the connection stays open after its answer."""
+    """One request; `query` as it came (no `?`), `keep`: the connection stays open after it."""
 
     method: str
     path: str

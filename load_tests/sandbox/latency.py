@@ -1,14 +1,17 @@
 """How long the vendor takes: `instant` never waits, `realistic` draws from two lognormals.
 
-realistic: time to the first token ~ lognormal(median 0.35 s, sigma 0.35); each further token
-~ lognormal(median 8 ms, sigma 0.4); an embedding ~ lognormal(median 0.09 s, sigma 0.3). These are
-the order of magnitude of a small hosted model. The draws follow from the seed, so that a run can be
-repeated.
+realistic: time to the first token ~ lognormal(median 0.35 s, sigma 0.35); each further token (or
+tenth of a second of speech, or piece of work that a vendor names) ~ lognormal(median 8 ms, sigma
+0.4); an embedding ~ lognormal(median 0.09 s, sigma 0.3); a translation begins after ~ lognormal(
+median 0.15 s, sigma 0.3). These are the order of magnitude of a small hosted model. The draws
+follow from the seed, so that a run can be repeated.
 """
 
 import math
 import random
 from typing import Protocol
+
+LISTS = ("/models", "/voices", "/user", "/subscription", "/usage", "/languages")  # no work
 
 
 class Pace(Protocol):
@@ -47,10 +50,12 @@ class Realistic:
         self._random = random.Random(seed)
 
     def first(self, endpoint: str) -> float:
-        if endpoint.endswith("/models"):
+        if endpoint.endswith(LISTS):
             return 0.0
         if endpoint.endswith("/embeddings"):
             return self._random.lognormvariate(math.log(0.09), 0.3)
+        if endpoint.endswith("/translate"):
+            return self._random.lognormvariate(math.log(0.15), 0.3)
         return self._random.lognormvariate(math.log(0.35), 0.35)
 
     def gap(self) -> float:

@@ -17,9 +17,9 @@ class Model(Struct, frozen=True):
     answers_as: str
     endpoints: tuple[str, ...]
     price: Price
-    window: int
-    max_output: int
     created: int
+    window: int = 0
+    max_output: int = 0
     dimensions: int = 0
 
 

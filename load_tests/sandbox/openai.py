@@ -1,6 +1,6 @@
 """OpenAI's wire under /v1: who may call, which model, in which words it refuses.
 
-The bodies are made in `openai_chat` and `openai_texts`. Checked against OpenAI's OpenAPI document
+The bodies are made in the other `openai_*` files. Checked against OpenAI's OpenAPI document
 and recorded traffic on 2026-11-22; unlike the document, real stream chunks carry null fields, and
 so do these.
 """
@@ -14,7 +14,10 @@ from load_tests.sandbox.journal import key_name
 from load_tests.sandbox.keys import Keys
 from load_tests.sandbox.models import Model
 from load_tests.sandbox.openai_chat import Chat
+from load_tests.sandbox.openai_responses import Responses
+from load_tests.sandbox.openai_speech import Speech
 from load_tests.sandbox.openai_texts import Completions, Embeddings
+from load_tests.sandbox.openai_transcriptions import Transcriptions
 from load_tests.sandbox.text import Writer
 from load_tests.sandbox.vendor import Answer, Headers, Refusal, Request
 
@@ -64,8 +67,12 @@ class OpenAI:
     def __init__(self, models: dict[str, Model], keys: Keys, answers: Answers) -> None:
         self._models, self._keys = models, keys
         writer = Writer()
+        chat = Chat(writer, answers)
         self._makers: dict[str, Maker] = {
-            "/v1/chat/completions": Chat(writer),
+            "/v1/chat/completions": chat,
+            "/v1/responses": Responses(chat),
+            "/v1/audio/speech": Speech(),
+            "/v1/audio/transcriptions": Transcriptions(answers),
             "/v1/completions": Completions(writer),
             "/v1/embeddings": Embeddings(),
         }
@@ -73,6 +80,10 @@ class OpenAI:
     def serves(self, request: Request) -> bool:
         """Everything under /v1."""
         return request.path.startswith("/v1/")
+
+    def heavy(self, request: Request) -> bool:
+        """Sound takes time to encode and decode."""
+        return request.path.startswith("/v1/audio/")
 
     def answer(self, request: Request) -> Answer:
         """The answer to one call. Raises Refusal."""

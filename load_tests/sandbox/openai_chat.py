@@ -5,11 +5,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.filler import fill
 from load_tests.sandbox.models import Model
 from load_tests.sandbox.openai_forms import ChatRequest, Message
 from load_tests.sandbox.openai_limits import check, end
 from load_tests.sandbox.openai_stream import chunks
+from load_tests.sandbox.openai_vision import described, findings, shown
 from load_tests.sandbox.text import Writer
 from load_tests.sandbox.tokens import (
     PER_MEDIA_PART,
@@ -38,8 +40,8 @@ class Said(Struct):
 class Chat:
     """POST /v1/chat/completions."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, answers: Answers) -> None:
+        self._writer, self._answers = writer, answers
         self._decoder = msgspec.json.Decoder(ChatRequest)
         self._prefixes = PrefixCache()
 
@@ -54,15 +56,15 @@ class Chat:
         if not asked.messages:
             message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
             raise Refusal(400, message, param="messages", code="empty_array")
-        text, tokens_in = _prompt(asked)
+        text, tokens_in = prompt(asked)
         wanted, name = asked.max_completion_tokens, "max_completion_tokens"
         if wanted is None:
             wanted, name = asked.max_tokens, "max_tokens"
         check(asked, model, tokens_in, wanted, name)
         most = min(wanted or model.max_output, model.window - tokens_in)
-        said = [self._say(asked, at, most) for at in range(asked.n or 1)]
+        said = [self.say(asked, at, most) for at in range(asked.n or 1)]
         out = sum(len(choice.parts) for choice in said)
-        cached = min(self._prefixes.cached(key + model.name, text, tokens_in), tokens_in)
+        cached = self.cached(key, model, text, tokens_in)
         usage = _usage(tokens_in, cached, out)
         head = f"chatcmpl-{request.number:029d}", int(request.seconds), model.answers_as
         body, events = b"", None
@@ -83,7 +85,12 @@ class Chat:
             work=out,
         )
 
-    def _say(self, asked: ChatRequest, salt: int, most: int) -> Said:
+    def cached(self, key: str, model: Model, text: str, tokens_in: int) -> int:
+        """Tokens of the prompt that were seen before."""
+        return min(self._prefixes.cached(key + model.name, text, tokens_in), tokens_in)
+
+    def say(self, asked: ChatRequest, salt: int, most: int) -> Said:
+        """What the model says; `salt` tells several choices apart. Raises Refusal."""
         last = _last_question(asked.messages)
         tool = _tool(asked)
         if tool is not None:
@@ -91,17 +98,31 @@ class Chat:
             return Said(
                 pieces(tool["name"] + arguments)[:most], "tool_calls", (tool["name"], arguments)
             )
-        parts = self._writer.write(last, salt)
+        told = self._answers.replied(last)
+        seen = shown(asked.messages, self._answers)
+        if told is None and seen:
+            told = " ".join(described(one) for one in seen)
+        parts = self._writer.write(last, salt) if told is None else pieces(told)
         form = asked.response_format or {}
-        if form.get("type") == "json_object":
+        if form.get("type") == "json_object" and not _is_json(told):
             parts = pieces(ENCODE({"answer": "".join(parts)}).decode())
-        elif form.get("type") == "json_schema":
+        elif form.get("type") == "json_schema" and not _is_json(told):
             schema = (form.get("json_schema") or {}).get("schema") or {}
-            parts = pieces(ENCODE(fill(schema, "".join(parts[:12]))).decode())
+            filled = fill(schema, "".join(parts[:12]), findings(seen))
+            parts = pieces(ENCODE(filled).decode())
         return Said(*end(parts, asked.stop, most))
 
 
-def _prompt(asked: ChatRequest) -> tuple[str, int]:
+def _is_json(told: str | None) -> bool:
+    """A set answer that is an object already is said as it is."""
+    try:
+        return told is not None and isinstance(msgspec.json.decode(told), dict)
+    except msgspec.DecodeError:
+        return False
+
+
+def prompt(asked: ChatRequest) -> tuple[str, int]:
+    """The text that the prefix cache goes by, and its tokens."""
     texts: list[str] = []
     extra = PER_PROMPT + PER_MESSAGE * len(asked.messages)
     for message in asked.messages:

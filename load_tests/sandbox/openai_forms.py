@@ -11,11 +11,18 @@ Text = str | list[str]
 Inputs = str | list[str | int | list[int]]  # texts, or tokens as numbers
 
 
+class Link(Struct):
+    """Where an image is: `data:` with the image itself, or an address."""
+
+    url: str
+
+
 class Part(Struct):
     """One part of a message's content."""
 
     type: str
     text: str = ""
+    image_url: Link | str | None = None
 
 
 class Message(Struct):
@@ -70,3 +77,41 @@ class EmbeddingRequest(Struct, kw_only=True):
     input: Inputs
     encoding_format: str | None = "float"
     dimensions: int | UnsetType | None = UNSET
+
+
+class ResponseFormat(Struct, kw_only=True):
+    """`text` of a response: the form that is wanted."""
+
+    format: dict[str, Any] | None = None
+
+
+class ResponseRequest(Struct, kw_only=True):
+    """POST /v1/responses."""
+
+    model: str
+    input: str | list[dict[str, Any]] = ""
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    metadata: dict[str, str] | None = None
+    parallel_tool_calls: bool | None = True
+    previous_response_id: str | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    store: bool | None = True
+    temperature: float | None = None
+    text: ResponseFormat | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    top_p: float | None = None
+
+
+class SpeechRequest(Struct, kw_only=True):
+    """POST /v1/audio/speech."""
+
+    model: str
+    input: str
+    voice: str | dict[str, str]
+    instructions: str | None = None
+    response_format: str | None = "mp3"
+    speed: float | None = 1.0
+    stream_format: str | None = None

@@ -4,7 +4,7 @@ A unit is what the vendor counts: tokens (`input`, `cached`, `audio_input`, `out
 `credits`, `seconds`, or images of one feature (`label_detection`). Amounts are integers of a
 million millionth of the list's currency ("pico"); one that is no whole number of them is refused.
 A price list is a YAML file with source and date:
-  currency: EUR          usd: "1.15"       dollars for one of it, the rate that this list is billed at
+  currency: EUR          usd: "1.15"       dollars for one of it, the rate of this list
   per: 1000              the number of units that an amount is for
   prices: {label_detection: {amount: "1.50", free: 1000, above: {5000000: "1.00"}}}
 `free` units of each month, and cheaper steps `above` a number of them, go by the month's count.

@@ -93,6 +93,10 @@ class Vendor(Protocol):
         """True when this request belongs to this vendor's wire."""
         ...
 
+    def heavy(self, request: Request) -> bool:
+        """True when its answer may take many milliseconds of CPU: it is made in a thread."""
+        ...
+
     def answer(self, request: Request) -> Answer:
         """What it says. Raises Refusal."""
         ...
