@@ -28,6 +28,7 @@ from router.core.task import (
 
 from . import pictures, responding, responses, speech, transcribing
 from .frames import Frames
+from .unpriced import unpriced
 from .wire import Answer, Choice, Chunk, ErrorBody, Vector
 
 VENDOR = "https://api.openai.com/v1"
@@ -79,7 +80,7 @@ class OpenAI:
             return transcribing.unfit(call, model)
         if call.task == "annotate":
             return pictures.unfit(call)
-        return _unpriced(call) if call.fields.keys() & _PRICED_APART else ""
+        return unpriced(call)
 
     def request(self, call: Call, model: str) -> Wire:
         if call.task == "speak":
@@ -143,23 +144,6 @@ def failure(body: bytes) -> Failure:
     if isinstance(error, str):
         return Failure("", error, None, body)
     return Failure(str(error.code or error.type or ""), error.message or "", error.param, body)
-
-
-_PRICED_APART = {"service_tier", "web_search_options", "modalities", "audio"}
-
-
-def _unpriced(call: Call) -> str:
-    """What the call asks for beyond tokens at list price: no price known, so no quote."""
-    fields = call.fields
-    tier = bytes(fields.get("service_tier", b"null"))
-    if tier not in {b"null", b'"auto"', b'"default"', b'"flex"'}:
-        return f"no price is known for service_tier {tier.decode()}"
-    if b'"audio"' in bytes(fields.get("modalities", b"")):
-        return "no price is known for audio in chats"
-    for name in ("web_search_options", "audio"):
-        if bytes(fields.get(name, b"null")) != b"null":
-            return f"no price is known for {name}"
-    return ""
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:

@@ -15,7 +15,7 @@ from router.core.errors import RouterError
 from router.core.reply import Reply
 from router.core.task import Delta, EmbedResult, Event, Finish, Result, Sampling, TextResult
 
-from . import asks, responses, speech, transcription
+from . import asks, models, responses, speech, transcription
 
 _encode = msgspec.json.Encoder().encode
 JSON = Head("application/json")
@@ -37,7 +37,7 @@ class OpenAIDoor:
         Path(speech.PATH, "speak"),
         Path(transcription.PATH, "transcribe"),
     )
-    questions: tuple[Question, ...] = ()
+    questions: tuple[Question, ...] = models.questions(paths)
     named = True
     content_type = "application/json"
     key_header = "Authorization: Bearer <key>"
