@@ -1,8 +1,8 @@
 """OAuth tokens of Google's service accounts, always ready before they are needed (google-auth).
 
 A token is asked for in a thread of its own: the first one when its file is first read, each next
-one long before the old one ends. A call only ever reads what is there. While none can be had there is
-none: the vendor then refuses the call, nothing is billed, and another backend is tried.
+one long before the old one ends. A call only ever reads what is there. While none can be had there
+is none: the vendor then refuses the call, nothing is billed, and another backend is tried.
 
     look()   once a second, by the runtime: starts a renewal where one is due
     wait()   at the start of the process, for the first ones
