@@ -164,6 +164,7 @@ def test_speech_billed_by_token_is_asked_for_as_events(shop: House, client):
     [
         ({"input": ""}, "input"),
         ({"input": "x" * 4097}, "input"),
+        ({"voice": ""}, "voice"),
         ({"speed": 5}, "speed"),
         ({"response_format": "midi"}, "response_format"),
         ({"stream_format": "tape"}, "stream_format"),

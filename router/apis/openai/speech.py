@@ -45,6 +45,8 @@ _TYPES = {
 }
 RATE = 24_000
 """Samples a second of what the vendor sends; it cannot be chosen."""
+FIRST_VOICE = "alloy"
+"""The vendor's first, for clients whose wire lets them leave the choice to the model."""
 LONGEST = 4096
 """Characters of one input at most."""
 TOKENS_PER_CHARACTER = 16
@@ -90,6 +92,9 @@ _frame = msgspec.json.Decoder(_Frame)
 def ask(raw: bytes) -> Ask:
     """Read a body. Raises BadRequest."""
     fields, body = decode(raw_fields, raw), decode(_body, raw)
+    voice = body.voice if isinstance(body.voice, str) else body.voice.id
+    if not voice:
+        raise BadRequest("`voice` is empty: name a voice.", param="voice", code="empty")
     if not body.input.strip():
         raise BadRequest("`input` is empty: send a text to speak.", param="input", code="empty")
     if len(body.input) > LONGEST:
@@ -103,7 +108,7 @@ def ask(raw: bytes) -> Ask:
         task="speak",
         request=SpeakRequest(
             text=body.input,
-            voice=body.voice if isinstance(body.voice, str) else body.voice.id,
+            voice=voice,
             encoding=SENDS[body.response_format or "mp3"],
             sample_rate_hz=RATE if body.response_format == "pcm" else None,
             speed=1.0 if body.speed is None else body.speed,
@@ -199,7 +204,7 @@ def request(call: Call, model: str) -> Wire:
     assert isinstance(asked, SpeakRequest)
     own = call.wire == "openai" and call.path == PATH
     fields: dict[str, Any] = dict(call.fields) if own else {}
-    fields |= {"model": model, "input": asked.text, "voice": asked.voice}
+    fields |= {"model": model, "input": asked.text, "voice": asked.voice or FIRST_VOICE}
     fields["response_format"] = _NAMES[asked.encoding]
     if asked.speed != 1.0:
         fields["speed"] = asked.speed

@@ -13,7 +13,7 @@ from router.core.task import Segment
 def srt(segments: Sequence[Segment]) -> str:
     """Numbered cues, times with a comma."""
     cues = [
-        f"{index}\n{_time(s.start, ',')} --> {_time(s.end, ',')}\n{s.text.strip()}\n"
+        f"{index}\n{_time(s.start, ',')} --> {_time(s.end, ',')}\n{_lines(s.text, '->')}\n"
         for index, s in enumerate(segments, 1)
     ]
     return "\n".join(cues) + "\n"
@@ -22,14 +22,20 @@ def srt(segments: Sequence[Segment]) -> str:
 def vtt(segments: Sequence[Segment]) -> str:
     """Cues after the head line, times with a point."""
     cues = [
-        f"{_time(s.start, '.')} --> {_time(s.end, '.')}\n{_safe(s.text.strip())}\n"
+        f"{_time(s.start, '.')} --> {_time(s.end, '.')}\n{_lines(_safe(s.text), '--&gt;')}\n"
         for s in segments
     ]
     return "WEBVTT\n\n" + "\n".join(cues) + "\n"
 
 
 def _safe(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("-->", "--&gt;")
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _lines(text: str, arrow: str) -> str:
+    """An empty line would end the cue, and an arrow begin another one."""
+    lines = (line.strip() for line in text.replace("-->", arrow).splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def _time(seconds: float, point: str) -> str:

@@ -152,7 +152,10 @@ class TranscriptionReader(Reader):
     def whole(self, body: bytes) -> Result | bytes:
         try:
             answer = _answer.decode(body)
-            seconds = self._seconds if answer.duration is None else float(answer.duration)
+            said = answer.duration
+            seconds = (
+                self._seconds if said is None else msgspec.convert(said, _Seconds, strict=False)
+            )
         except (*_BAD, ValueError) as exc:
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
         self.model = self._model
