@@ -417,7 +417,7 @@ def test_a_broken_answer_says_what_is_wrong():
     turned = {"translations": [{"text": "x"}], "usage": {"characters": 2}}
     for task, request, answer, why in (
         ("transcribe", hear, heard, "times of its words"),
-        ("annotate", see, seen, "1 results for 1 asked"),
+        ("annotate", see, seen, "1 results for 1 images"),
         ("speak", say, said | {"encoding": "mp3"}, "'mp3' where wav"),
         ("speak", say, said | {"encoding": "wav", "audio": ""}, "no audio"),
         ("speak", say, said | {"encoding": "wav", "audio": "?"}, "not base64"),

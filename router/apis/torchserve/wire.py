@@ -170,9 +170,9 @@ def audio(text: str, encoding: str) -> bytes:
     return found
 
 
-def _fits(results: Sized, texts: Sized, *, whole: bool = True) -> None:
-    if not whole or len(results) != len(texts):
-        raise Malformed(f"{len(results)} results for {len(texts)} asked, or not whole ones")
+def _fits(results: Sized, asked: Sized, what: str = "texts", *, whole: bool = True) -> None:
+    if not whole or len(results) != len(asked):
+        raise Malformed(f"{len(results)} results for {len(asked)} {what}, or not whole ones")
 
 
 def _text(answer: Text, request: Any) -> hub.Result:
@@ -231,7 +231,7 @@ def _transcribed(answer: Transcribed, request: hub.TranscribeRequest) -> hub.Res
 def _annotated(answer: Annotated_, request: hub.AnnotateRequest) -> hub.Result:
     asked = {name for name, _ in request.features}
     told = {a.feature for image in answer.images for a in image.annotations}
-    _fits(answer.images, request.images, whole=told <= asked)
+    _fits(answer.images, request.images, "images", whole=told <= asked)
     return hub.AnnotateResult(images=tuple([_picture(image) for image in answer.images]))
 
 
