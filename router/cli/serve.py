@@ -53,6 +53,8 @@ def arguments(words: list[str]) -> Namespace:
 def main(words: list[str]) -> int:
     options = arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    # It warns of each bad form; the client is told.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         config = read(options.config)
         if options.fd is not None:

@@ -61,10 +61,14 @@ class Price(msgspec.Struct, frozen=True):
     @property
     def free(self) -> bool:
         """Nothing is ever owed to a vendor for it."""
-        return not (
+        return not (self.call or self.by_unit)
+
+    @property
+    def by_unit(self) -> bool:
+        """It asks for something beside the call as such."""
+        return bool(
             self.input_token
             or self.output_token
-            or self.call
             or self.character
             or self.second
             or self.image
@@ -75,7 +79,9 @@ class Price(msgspec.Struct, frozen=True):
         )
 
     def lacks(self, usage: Usage) -> str:
-        """What of *usage* has no price here; "" when all of it has one."""
+        """What of *usage* has no price here; "" when all of it has one, or the call as such has."""
+        if self.call and not self.by_unit:
+            return ""
         for feature, _ in usage.features:
             if feature not in self.features:
                 return f"feature {feature}"

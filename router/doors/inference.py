@@ -224,6 +224,9 @@ def name_call(headers: Mapping[bytes, bytes]) -> str:
     return f"{_PROCESS}{next(_count):010x}"
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
 class Entrance(msgspec.Struct, frozen=True):
     """One path of one wire, and the task it asks for."""
 
@@ -243,8 +246,13 @@ class Arrival(msgspec.Struct, frozen=True):
 
 def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
     """What the pipeline needs of a request. Raises BadRequest."""
-    door, task, headers = entrance.door, entrance.task, arrival.told.headers
-    ask = door.ask(entrance.path, arrival.body, arrival.told)
+    door, headers = entrance.door, arrival.told.headers
+    try:
+        ask = door.ask(entrance.path, arrival.body, arrival.told)
+    except _UNREADABLE as exc:
+        # Parts of a body are decoded late, each with its own way to be wrong.
+        raise BadRequest(f"The body cannot be read: {exc}.", code="invalid_json") from exc
+    task = ask.task
     route = _route(runtime, door, ask, headers)
     now = runtime.now()
     asked = getattr(ask.request, "max_tokens", None)
