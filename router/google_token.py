@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from calendar import timegm
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,12 @@ class Tokens:
             token.wait(max(0.0, until - time.monotonic()))
 
 
+def unasked(path: Path) -> Callable[[], str]:
+    """Check the account in file *path*, and ask nobody. Raises CredentialsError."""
+    _account(path)
+    return lambda: ""
+
+
 def _account(path: Path) -> Any:
     # Loaded where it is used: half a second that no other installation has to wait for.
     from google.oauth2 import service_account  # noqa: PLC0415
@@ -121,7 +128,9 @@ def _account(path: Path) -> Any:
     try:
         make: Any = service_account.Credentials.from_service_account_file
         return make(str(path), scopes=[SCOPE])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError as exc:
+        raise CredentialsError(f"credentials_file: {path} cannot be read: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError):
         # What google-auth says may quote the file.
         raise CredentialsError(
             f"credentials_file: {path} is no service account's key in JSON; make one in the "

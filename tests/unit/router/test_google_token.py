@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 from router import apis
-from router.google_token import EARLY, SCOPE, CredentialsError, Token, Tokens
+from router.google_token import EARLY, SCOPE, CredentialsError, Token, Tokens, unasked
 
 
 class TokenServer:
@@ -248,9 +248,19 @@ def test_what_is_no_service_account_is_refused(tmp_path, text):
         Tokens().of(path)
     assert "s3cret" not in str(failed.value)
     assert failed.value.__suppress_context__
+    with pytest.raises(CredentialsError, match="no service account"):
+        unasked(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     """The operator sees which file."""
     with pytest.raises(CredentialsError, match=r"nowhere\.json"):
         Tokens().of(tmp_path / "nowhere.json")
+    with pytest.raises(CredentialsError, match=r"nowhere\.json"):
+        unasked(tmp_path / "nowhere.json")
+
+
+def test_a_check_asks_nobody(account, server):
+    """A sound file is a secret that is not there yet."""
+    assert unasked(account)() == ""
+    assert server.asked == []
