@@ -12,12 +12,15 @@ import wave
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai_house import House, house
 
 from router import apis
 from router.apis.openai.form import Part, write_form
@@ -748,3 +751,89 @@ def test_vectors_are_little_endian_floats():
     said = json.loads(DOOR.whole(calling("embed", request), reply))
     assert b64decode(said["embeddings"][0])[:4] == b"\x00\x00\x80?"
     assert said["usage"] == {"input_tokens": 0}
+
+
+# The whole router, asked as clients of TorchServe ask.
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    with house(tmp_path_factory.mktemp("house")) as made:
+        yield made
+
+
+def post(shop: House, route: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    """Status, content type and body of an answer."""
+    request = Request(f"{shop.base}/predictions/{route}", json.dumps(body).encode())
+    try:
+        with urlopen(request, timeout=20) as answer:
+            return answer.status, answer.headers["content-type"], answer.read()
+    except HTTPError as exc:
+        return exc.code, exc.headers["content-type"], exc.read()
+
+
+def test_a_client_of_torchserve_is_served(shop: House):
+    """The path's model is the route; texts, sounds and streams come in TorchServe's wire."""
+    shop.answers(hub.TextResult(texts=("hi",), finish=("length",)), Usage(3, 4))
+    turn = {"role": "user", "content": "hello"}
+    status, kind, body = post(shop, "chat-own", {"task": "chat", "messages": [turn]})
+    assert (status, kind) == (200, "application/json")
+    assert json.loads(body) == {
+        "text": "hi",
+        "finish_reason": "length",
+        "usage": {"input_tokens": 3, "output_tokens": 4},
+        "model": "chat-own",
+    }
+    assert shop.calls[0].output_limit == 256
+    shop.answers(
+        lambda call: hub.SpeakResult(
+            audio=WAV, encoding=call.request.encoding, sample_rate_hz=16_000
+        ),
+        Usage(characters=5),
+    )
+    said = json.loads(post(shop, "say-own", {"task": "speak", "text": "hello"})[2])
+    assert (b64decode(said["audio"]), said["encoding"], said["seconds"]) == (WAV, "wav", 0.05)
+    heard = hub.TranscribeResult(text="hello", language="en", seconds=0.05)
+    shop.answers(heard, Usage(seconds=0.05))
+    recording = {"task": "transcribe", "audio": b64encode(WAV).decode()}
+    said = json.loads(post(shop, "hear-own", recording)[2])
+    assert (said["text"], said["language"], said["words"]) == ("hello", "en", [])
+
+
+def test_a_client_of_torchserve_is_streamed_to(shop: House):
+    """JSON lines, the last one with usage."""
+    shop.streams(
+        [hub.Audio(data=pcm(10), encoding="pcm_s16le", sample_rate_hz=8000)], Usage(characters=2)
+    )
+    status, kind, body = post(shop, "say-own", {"task": "speak", "text": "hi", "stream": True})
+    assert (status, kind) == (200, "application/x-ndjson")
+    first, piece, last = map(json.loads, body.splitlines())
+    assert first == {"encoding": "pcm_s16le", "sample_rate_hz": 8000}
+    assert b64decode(piece["audio"]) == pcm(10)
+    assert last["usage"] == {"characters": 2}
+
+
+def test_a_client_of_torchserve_may_be_served_by_a_paid_api(shop: House):
+    """The hub is between: another wire's backend answers in this one."""
+    shop.vendor.says(b"\x00\x01" * 120, kind="audio/pcm")
+    body = {"task": "speak", "text": "hello", "voice": "nova", "encoding": "pcm_s16le"}
+    said = json.loads(post(shop, "say-paid", body)[2])
+    assert (said["sample_rate_hz"], said["seconds"]) == (24_000, 120 / 24_000)
+    assert said["usage"] == {"characters": 5}
+    assert shop.vendor.sent[0].json["voice"] == "nova"
+
+
+def test_mistakes_are_told_as_torchserve_does(shop: House):
+    """No such route, a route of another task, an unknown field."""
+    text = {"task": "embed", "texts": ["a"]}
+    for route, body, status, kind in (
+        ("nope", text, 404, "ModelNotFoundException"),
+        ("chat-own", text, 404, "ModelNotFoundException"),
+        ("chat-own", text | {"x": 1}, 400, "BadRequestException"),
+    ):
+        found, content_type, answer = post(shop, route, body)
+        error = json.loads(answer)
+        assert (found, error["code"], error["type"]) == (status, status, kind)
+        assert content_type == "application/json"
+    with urlopen(f"{shop.base}/ping", timeout=20) as answer:
+        assert json.loads(answer.read()) == {"status": "Healthy"}
