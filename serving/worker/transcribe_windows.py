@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from serving.worker.rounds import Job
-from serving.worker.whisper import FRAME_SECONDS, Guess, Vocabulary, Whisper
-from serving.worker.whisper_mel import RATE, SAMPLES, log_mel
+from serving.worker.whisper import Guess, Vocabulary, Whisper
+from serving.worker.whisper_mel import HOP, RATE, SAMPLES, log_mel
 from serving.worker.whisper_words import Span, words_of
 
 SILENT = 0.6  # probability of no speech
@@ -119,7 +119,8 @@ class Transcriber:
         start, window = recording.at / RATE, recording.window
         parts, moved = cut(guess.tokens, len(window) / RATE, self._vocabulary)
         recording.at += max(1, round(moved * RATE))
-        if guess.silence > SILENT and guess.logprob < UNSURE:
+        doubtful = guess.logprob < UNSURE or repeats(self._vocabulary.text(guess.tokens))
+        if guess.silence > SILENT and doubtful:
             return
         for part in parts:
             text = self._vocabulary.text(part.tokens)
@@ -129,7 +130,7 @@ class Transcriber:
         if recording.times == "word":
             prompt = self._vocabulary.prompt(recording.language, times=True)
             tokens = [t for part in parts for t in part.tokens if t < self._vocabulary.end]
-            frames = max(1, round(len(window) / RATE / FRAME_SECONDS))
+            frames = max(1, len(window) // HOP)
             pairs = self._whisper.align(states, prompt, tokens, frames) if tokens else []
             found = words_of(tokens, pairs, self._vocabulary.text, recording.language)
             recording.words += [Span(start + w.start, start + w.end, w.text) for w in found]

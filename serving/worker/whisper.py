@@ -58,9 +58,10 @@ class Whisper(Protocol):
     def align(
         self, states: Any, prompt: list[int], tokens: list[int], frames: int
     ) -> list[tuple[int, int]]:
-        """Pairs of the index of a token and a frame of 20 ms in which it is said, rising.
+        """Pairs of the index of a token and a moment in steps of 20 ms when it is said, rising.
 
-        `states` has one row; one index more than there are tokens stands for the end.
+        `states` has one row, made of `frames` (of 10 ms) with sound. One index more than there are
+        tokens stands for the end.
         """
 
 

@@ -34,7 +34,7 @@ def open_whisper(
         )
 
     def trial(model: Any) -> None:
-        model.encode(_view(np.zeros((1, model.n_mels, FRAMES), np.float32)))
+        model.encode(_view(np.zeros((1, model.n_mels, FRAMES // 4), np.float32)))
 
     model, _ = choose_intra(load, trial, threads, fixed=fixed or name != "cpu")
     return Ct2Whisper(model)
