@@ -621,6 +621,15 @@ def test_json_with_a_forms_content_type_is_json():
     assert asked("embed", body, "application/x-www-form-urlencoded").texts == ("a=b&c",)
 
 
+def test_bytes_with_a_forms_content_type_are_bytes():
+    """As `curl --data-binary` sends them; of a form with two texts nobody knows which is meant."""
+    kind = "application/x-www-form-urlencoded"
+    assert asked("transcribe", WAV, kind).audio == WAV
+    assert asked("embed", b"a plain text", kind).texts == ("a plain text",)
+    with pytest.raises(BadRequest, match="2 of them"):
+        asked("embed", b"data=a&body=b", kind)
+
+
 def test_without_a_known_route_a_bare_body_is_refused():
     """A route that does not exist is a 404; a body that says nothing of its task a 400."""
     with pytest.raises(UnknownRoute) as unknown:

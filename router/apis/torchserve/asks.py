@@ -63,9 +63,10 @@ def _unwrapped(body: bytes, kind: bytes) -> tuple[bytes, bool]:
     if said == b"application/x-www-form-urlencoded" and body.lstrip()[:1] != b"{":
         pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
         values = [value for name, value in pairs if name in _FIELDS]
-        if len(values) != 1:
+        if len(values) > 1:
             raise _no_field(f"{len(values)} of them")
-        return values[0].encode("utf-8", "surrogateescape"), False
+        # Without one it is no form: `curl --data-binary @file` says so of any bytes.
+        return (values[0].encode("utf-8", "surrogateescape") if values else body), False
     return body, said == b"application/json"
 
 
