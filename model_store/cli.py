@@ -15,6 +15,7 @@ EPILOG = """commands:
   pack     fetch, check, convert and pack models (without names: the default ones)
   verify   check packed archives file by file (without names: all of them)
   remove   delete archives; downloads stay in the cache
+  train    train a small model on this machine and pack it (train --help says more)
 
 A model that can run on a second engine has a twin there: minilm-torch, or minilm --engine torch.
 Downloads are kept in ISOCOST_CACHE (~/.cache/isocost).
@@ -49,9 +50,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:
+        from model_store.train import cli  # noqa: PLC0415 - its words are its own
+
+        return cli.main(words[1:])
     grammar = parser()
     # So that names may also stand after options.
-    options = grammar.parse_intermixed_args(arguments)
+    options = grammar.parse_intermixed_args(words)
     if options.command == "remove" and not options.names:
         grammar.error("remove needs the names of the models")
     places = Places(catalog=options.catalog, archives=options.archives)

@@ -5,6 +5,7 @@ StoreError            a sentence for people: what failed, where, what to do
   SourceError         a model's source is out of reach, or does not hold what the entry says
     ChecksumError     it answered, with other bytes than the entry is pinned to
   ConversionError     the files came, but they cannot be turned into what the engine reads
+  TableError          a file to train on is not as it must be, line by line
   ArchiveError        an archive is missing, damaged or cannot be written
 """
 
@@ -27,6 +28,10 @@ class ChecksumError(SourceError):
 
 class ConversionError(StoreError):
     """Choose another engine for this model."""
+
+
+class TableError(StoreError):
+    """Correct the lines that the message names."""
 
 
 class ArchiveError(StoreError):

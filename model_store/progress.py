@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -51,6 +53,34 @@ def download_bar(title: str, folder: Path, megabytes: int | None) -> Iterator[No
         task = progress.add_task(title, total=total)
         with _repeated(lambda: progress.update(task, completed=_bytes_under(folder))):
             yield
+
+
+@contextmanager
+def step_bar(title: str, steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar of known length; call what it gives after each step, with a word on how it stands.
+
+    Without a terminal it says a line each tenth of the way.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with _shown(title, *columns) as progress:
+        task = progress.add_task(title, total=steps, note="")
+        done = 0
+
+        def step(note: str) -> None:
+            nonlocal done
+            done += 1
+            progress.update(task, completed=done, note=note)
+            if progress.disable and done * 10 // steps > (done - 1) * 10 // steps:
+                said = f" {note}" if note else ""
+                print(f"{title}: {done} of {steps}{said}", file=sys.stderr, flush=True)
+
+        yield step
 
 
 @contextmanager

@@ -40,10 +40,14 @@ class Strict(BaseModel):
 
 
 class Folder(Strict):
-    """A Hugging Face folder on this machine; a relative path counts from the catalog's folder."""
+    """A Hugging Face folder on this machine; a relative path counts from the catalog's folder.
+
+    `made_by` is the command that makes the folder, for an entry whose weights are not shipped.
+    """
 
     kind: Literal["folder"]
     path: Text
+    made_by: Text | None = None
     files: Files | Unpinned = "unpinned"
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from serving.worker.device import (
 )
 from serving.worker.encoding import encode_all, head_scores, normalise, rank, zero_shot
 from serving.worker.engine import Encoder
+from serving.worker.head import with_head
 from serving.worker.prompts import load_tokenizer, longest_context, token_rows
 from serving.worker.quiet import quiet
 from serving.worker.settings import Settings, read_pooling, read_settings
@@ -40,7 +41,8 @@ def open_encoder(
         engine, lanes = ct2_encoder.open_encoder(
             model_dir, device, kind, threads, fixed=settings.threads > 0
         )
-        return ct2_encoder.Ct2Encoder(engine, pooling=pooling, context=context, lanes=lanes)
+        bare = ct2_encoder.Ct2Encoder(engine, pooling=pooling, context=context, lanes=lanes)
+        return with_head(bare, model_dir)
     import torch  # noqa: PLC0415
 
     from serving.worker import torch_encoder  # noqa: PLC0415
@@ -55,11 +57,12 @@ def open_encoder(
     model = torch_encoder.load(kind, model_dir, settings, dtype)
     names = model.config.id2label if trained else {}
     labels = [str(names[index]) for index in sorted(names)]
-    return torch_encoder.TorchEncoder(
+    encoder = torch_encoder.TorchEncoder(
         torch_encoder.prepare(model, settings, device),
         pooling=pooling, context=context, device=device, labels=labels,
         pad_id=tokenizer.pad_token_id or 0,
     )  # fmt: skip
+    return encoder if trained else with_head(encoder, model_dir)
 
 
 class EncoderHandler:
