@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import vision
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from hypothesis import example, given
@@ -23,12 +26,14 @@ from wire_served import Vendor, said, served
 from router import apis
 from router.apis.google_vision.features import FOUND, TYPES, UNCOUNTED
 from router.apis.google_vision.size import size_of
+from router.apis.google_vision.status import RPC
+from router.core import errors
 from router.core.api import Malformed, Told
 from router.core.call import Usage
-from router.core.errors import BadRequest
+from router.core.errors import BadRequest, RouterError
 from router.core.reply import Reply
 from router.core.task import Annotated, AnnotateRequest, AnnotateResult, Annotation
-from router.core.verdict import INVALID, judge
+from router.core.verdict import FAULT, INVALID, judge
 from tests.fakes import a_call
 
 API, DOOR = apis.load("google_vision"), apis.door("google_vision")
@@ -721,6 +726,28 @@ def test_any_error_body_is_read(body, status):
     reply.failure = failure
     assert "error" in json.loads(DOOR.whole(a_call(task="annotate"), reply))
     assert judge("google_vision", status, failure.code).name != "ok"
+
+
+RAISED = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, RouterError)]
+
+
+@pytest.mark.parametrize("kind", RAISED, ids=lambda k: k.__name__)
+@pytest.mark.parametrize("door", [DOOR, apis.door("google_speech")], ids=lambda d: d.wire)
+def test_every_error_of_the_router_is_a_status(door, kind):
+    """Code, sentence and status as google.rpc.Status has them; a wait as RetryInfo."""
+    args = ("b", FAULT, "why") if kind is errors.AttemptFailed else ("what and why",)
+    raised = kind(*args)
+    raised.retry_after = 1.5
+    error = json.loads(door.error(raised))["error"]
+    assert (error["code"], error["message"]) == (raised.status, str(raised))
+    assert error["status"] in {name for name, _ in RPC.values()}
+    info, retry = error["details"]
+    parsed = error_details_pb2.ErrorInfo(reason=info["reason"], domain=info["domain"])
+    assert re.fullmatch(r"[A-Z][A-Z0-9_]+[A-Z0-9]", parsed.reason)
+    wait = duration_pb2.Duration()
+    wait.FromJsonString(retry["retryDelay"])
+    assert wait.ToMilliseconds() == 1500
+    assert door.error_event(raised) == b""
 
 
 def test_what_would_change_the_answers_form_is_refused():
