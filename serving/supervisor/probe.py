@@ -10,12 +10,21 @@ from typing import Any
 
 import yaml
 
+WHITE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mP8zwABTAwUMQBJQQEPkWFcdwAAAABJRU5E"
+    "rkJggg=="
+)  # 8 x 8 pixels
 CANARIES: dict[str, dict[str, Any]] = {
     "embed": {"texts": ["ready?"]},
     "chat": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0},
     "complete": {"prompt": "Hi", "max_tokens": 1, "temperature": 0},
     "classify": {"texts": ["ready?"]},
     "translate": {"texts": ["one"], "target": "en"},
+    "speak": {"text": "Hi"},
+    # A tenth of a second of silence, which no model is asked about: half a minute is the least that
+    # one hears, and takes seconds.
+    "transcribe": {"audio": "A" * 4268, "encoding": "pcm_s16le", "sample_rate_hz": 16000},
+    "annotate": {"images": [WHITE], "features": [["labels", 1]]},
 }
 
 

@@ -67,7 +67,9 @@ class AnnotateHandler:
         wish = os.environ.get("ISOCOST_DEVICE", "auto")
         device = choose_device(settings, properties.get("gpu_id"), torch, wish)
         threads = choose_threads(settings, config)
-        torch.set_num_threads(threads)
+        # Its net is so small that threads wait for each other longer than they work: on 2 busy
+        # cores it took 54 ms of CPU with one thread and 1,000 ms with two (2026-11-23).
+        torch.set_num_threads(1)
         folder = Path(properties["model_dir"]) / "model"
         self.open(settings, open_finders(folder, device, threads))
         quiet()
