@@ -308,6 +308,27 @@ def test_a_form_says_the_same_as_json(body):
     assert sent[0] == sent[1]
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (b"text=%C3%A4+%2B&target_lang=DE", "\u00e4 +"),
+        ("text=\u00e4&target_lang=DE".encode(), "\u00e4"),
+        (b"text=&target_lang=DE", ""),
+        (b"text=%FF&target_lang=DE", None),
+        (b"text=\xff&target_lang=DE", None),
+        (b"text=x&target_lang=DE" + b"&a=" * 1001, None),
+    ],
+)
+def test_a_form_is_utf8(form, text):
+    """Escaped or not; nothing is replaced, and fields without end are refused."""
+    if text is not None:
+        assert asked(form, FORM).request.texts == (text,)
+        return
+    with pytest.raises(BadRequest) as caught:
+        asked(form, FORM)
+    assert caught.value.code == "invalid_form"
+
+
 @given(
     st.binary(max_size=60)
     | st.recursive(

@@ -26,6 +26,7 @@ from wire_served import Answer, Vendor, said, served
 
 from router import apis
 from router.apis.elevenlabs.door import STREAM, TIMED
+from router.apis.elevenlabs.formats import format_of
 from router.core.api import Malformed, Told
 from router.core.call import Usage
 from router.core.errors import BadRequest
@@ -44,7 +45,7 @@ CONFIG = """
 keys: [{name: ann, team: red, key_env: ANN}]
 backends:
   flash: {api: elevenlabs, model: eleven_flash_v2_5, base: VENDOR, key_env: ELEVEN}
-  named: {api: elevenlabs, model: eleven_v3, base: VENDOR, key_env: ELEVEN, voices: {rachel: v1, adam: v2}}
+  named: {api: elevenlabs, model: eleven_v3, base: VENDOR, key_env: ELEVEN, voices: {rachel: v1, adam: v2, '*': v3}}
 routes:
   speech: {task: speak, backends: [flash]}
   fine: {task: speak, backends: [named]}
@@ -239,6 +240,29 @@ def test_the_sdk_reads_models_voices_and_the_account(sdk, vendor):
     assert me.xi_api_key_preview is None
 
 
+def test_a_client_of_another_wire_is_spoken_to_by_it(vendor, url):
+    """OpenAI's client: its voice by the backend's name, its encoding made here, no vendor's headers."""
+    vendor.says(Answer(bytes(4800), headers=MP3.headers))
+    body = {
+        "model": "fine",
+        "input": "hi",
+        "voice": "adam",
+        "response_format": "flac",
+        "speed": 0.9,
+    }
+    headers = {"authorization": "Bearer ik-ann", "content-type": "application/json"}
+    asked = Request(f"{url}/v1/audio/speech", json.dumps(body).encode(), headers)
+    with urlopen(asked, timeout=10) as answer:
+        assert answer.read(4) == b"fLaC"
+        assert "character-cost" not in answer.headers
+        # 6 credits at 80 USD a million.
+        assert answer.headers["x-isocost-cost-usd"] == "0.00048"
+    assert vendor.last.path == "/v1/text-to-speech/v2"
+    assert vendor.last.query == {"output_format": "pcm_24000"}
+    settings = {"voice_settings": {"speed": 0.9}}
+    assert vendor.last.json == {"text": "hi", "model_id": "eleven_v3"} | settings
+
+
 def test_models_without_the_vendors_header_are_openais(url):
     """The path is shared: who sends no xi-api-key gets the other wire's list."""
     asked = Request(f"{url}/v1/models", headers={"authorization": "Bearer ik-ann"})
@@ -272,7 +296,9 @@ ASKED = st.fixed_dictionaries(
         "optimize_streaming_latency": st.sampled_from("01234"),
     },
 )
-VOICES = st.text(min_size=1, max_size=12).filter(lambda v: v.isprintable())
+VOICES = st.text(min_size=1, max_size=12).filter(lambda v: v.isprintable()) | st.sampled_from(
+    [".", "..", "../../user", "a/b", "v?x=1", "v#1", "%2F"]
+)
 
 
 def spoken(body: Any, told: Told = Told({"voice_id": "v"}), path: str = SPEECH, **changes: Any):  # noqa: B008
@@ -300,9 +326,8 @@ def test_what_is_sent_reads_as_what_was_asked(body, asked, voice, stream):
     sent = json.loads(wire.body)
     assert sent.keys() <= KNOWN
     assert parts.path.endswith("/stream") is stream
-    assert not parts.path.count("..")
     found = parts.path.removeprefix("/v1/text-to-speech/").removesuffix("/stream" if stream else "")
-    assert "/" not in found
+    assert not set("/.") & set(found), "no other path can be meant"
     assert unquote(found) == voice
     again = spoken(sent, Told({"voice_id": voice}, query), path)
     assert again.extras == call.extras
@@ -385,6 +410,42 @@ def test_calls_of_other_wires_are_the_vendors(request_, stream):
     assert dict(parse_qsl(urlsplit(wire.path).query))["output_format"] in (
         STREAMED if stream else FORMATS
     )
+
+
+RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+@given(st.none() | st.integers(4000, 200_000))
+def test_a_rate_is_never_lowered_where_it_can_be_had(rate):
+    """Samples of the next rate above, else of the highest; what nobody asked for is usual."""
+    request = SpeakRequest(text="x", voice="v", encoding="pcm_s16le", sample_rate_hz=rate)
+    found = format_of(request).sample_rate_hz
+    if rate is None:
+        assert found == 24_000
+    else:
+        assert found == min((r for r in RATES if r >= rate), default=48_000)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate", "bits", "name"),
+    [
+        ("mp3", None, None, "mp3_44100_128"),
+        ("mp3", 44_100, None, "mp3_44100_128"),
+        ("mp3", 22_050, None, "mp3_22050_32"),
+        ("mp3", 44_100, 70_000, "mp3_44100_96"),
+        ("mp3", 44_100, 999_000, "mp3_44100_192"),
+        ("mp3", 48_000, 64_000, "mp3_44100_64"),
+        ("ogg_opus", None, None, "opus_48000_128"),
+        ("ogg_opus", 48_000, 1, "opus_48000_32"),
+        ("mulaw", 16_000, None, "ulaw_8000"),
+    ],
+)
+def test_the_nearest_format_is_asked_for(encoding, rate, bits, name):
+    """Enough before too little, then by distance."""
+    request = SpeakRequest(
+        text="x", voice="v", encoding=encoding, sample_rate_hz=rate, bit_rate=bits
+    )
+    assert format_of(request).name == name
 
 
 @pytest.mark.parametrize(
