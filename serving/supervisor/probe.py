@@ -23,7 +23,7 @@ CANARIES: dict[str, dict[str, Any]] = {
     "speak": {"text": "Hi"},
     # A tenth of a second of silence, which no model is asked about: half a minute is the least that
     # one hears, and takes seconds.
-    "transcribe": {"audio": "A" * 4268, "encoding": "pcm_s16le", "sample_rate_hz": 16000},
+    "transcribe": {"audio": "A" * 4264, "encoding": "pcm_s16le", "sample_rate_hz": 16000},
     "annotate": {"images": [WHITE], "features": [["labels", 1]]},
 }
 

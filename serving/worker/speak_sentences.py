@@ -31,7 +31,7 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     """Whether a sentence ends here: not after an abbreviation, nor before a small letter."""
     mark, after = match.group().strip(), text[match.end() : match.end() + 1]
     if not mark.startswith(".") or mark.startswith("..."):
-        return not after.islower() or mark[:1] not in ".…"
+        return mark == "" or not after.islower()
     word = re.split(r"[\s(\"“]", text[start : match.start()])[-1]
     initial = len(word) == 1 and word.isupper() and word != "I"
     return not (after.islower() or initial or word.lower() in ABBREVIATIONS)
