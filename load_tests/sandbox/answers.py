@@ -12,11 +12,12 @@ Boxes are shares of the image: left, top, right, bottom. PUT replaces all answer
 """
 
 from hashlib import sha256
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 ANY = "*"
+Likelihood = Literal["UNKNOWN", "VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY"]
 Box = tuple[float, float, float, float]
 
 
@@ -41,7 +42,7 @@ class Face(Struct, frozen=True, forbid_unknown_fields=True):
 
     box: Box = (0.3, 0.2, 0.6, 0.7)
     score: float = 0.98
-    joy: str = "UNLIKELY"
+    joy: Likelihood = "UNLIKELY"
 
 
 class Problem(Struct, frozen=True, forbid_unknown_fields=True):

@@ -202,7 +202,8 @@ class DeepL:
         return target
 
     def _languages(self, request: Request) -> list[dict[str, Any]]:
-        kind = request.asked().get("type", "source")
+        # Its own SDK sends the field of this GET in a body.
+        kind = request.asked().get("type") or read_form(request).one("type") or "source"
         if kind == "source":
             return [{"language": code, "name": name} for code, name in self._sources.items()]
         if kind != "target":

@@ -2,8 +2,9 @@
 
 Billed in credits, a whole number for each call: one a character, half of that (rounded up) with the
 flash and turbo models. The header `character-cost` tells them before the body, and a stream is
-billed in full once it is accepted. Checked against the types of its SDK (elevenlabs 2.78), 2026-11-22;
-errors as users report them (home-assistant/core#160414, help.elevenlabs.io "API - Error Code").
+billed in full once it is accepted. Checked against the types of its SDK (elevenlabs 2.78) on
+2026-11-22; errors as users report them (github.com/home-assistant/core/issues/160414) and as
+help.elevenlabs.io has them ("API - Error Code 400 or 401").
 """
 
 from math import ceil

@@ -13,6 +13,10 @@ from load_tests.sandbox.seeing import Seen
 Json = dict[str, Any]
 LIKELIHOODS = ("joy", "sorrow", "anger", "surprise", "underExposed", "blurred", "headwear")
 UNSAFE = ("adult", "spoof", "medical", "violence", "racy")
+LIKELY = ("UNKNOWN", "VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
+PLACES = {"LEFT_EYE": 1, "RIGHT_EYE": 2, "NOSE_TIP": 8, "MOUTH_CENTER": 13}
+BLOCKS = {"TEXT": 1, "SPACE": 1, "EOL_SURE_SPACE": 3}
+NUMBERS = {name: number for number, name in enumerate(LIKELY)} | PLACES | BLOCKS
 TEXT_BOX: Box = (0.1, 0.1, 0.9, 0.9)
 SURE = 0.98
 
@@ -208,6 +212,16 @@ def _poly(box: Box, seen: Seen) -> Json:
 
 def _set(fields: Json) -> Json:
     return {name: value for name, value in fields.items() if value}
+
+
+def numbered(response: Any, key: str = "") -> Any:
+    """The response with its enums as numbers."""
+    if isinstance(response, dict):
+        return {name: numbered(part, name) for name, part in response.items()}
+    if isinstance(response, list):
+        return [numbered(part) for part in response]
+    enum = key in ("type", "blockType", *UNSAFE) or key.endswith("Likelihood")
+    return NUMBERS[response] if enum else response
 
 
 FINDERS: dict[str, Callable[[Seen, int], Json]] = {

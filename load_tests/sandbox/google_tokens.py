@@ -2,7 +2,8 @@
 
 POST /sandbox/token is a `token_uri`: it takes a signed assertion (whose signature nobody can check
 here: the public key is the account owner's) and gives a token for an hour, or for `?seconds=` of
-the query, so that a refresh can be seen. `sandbox-token` is a token that never ends.
+the query, so that a refresh can be seen. A token that the account signed itself, as Google's
+clients do where they can, is taken too. `sandbox-token` never ends.
 Source: RFC 7523; developers.google.com/identity/protocols/oauth2/service-account (2026-11-22).
 """
 
@@ -31,7 +32,11 @@ class Tokens(Struct):
         if token == STANDING:
             return STANDING
         until, name = self.known.get(token, (0.0, ""))
-        return name if now < until else None
+        if now < until:
+            return name
+        claims = _claims(token) or {}  # one that the account signed itself
+        good = isinstance(claims.get("iss"), str) and _until(claims) > now
+        return claims["iss"] if good else None
 
     def exchange(self, asked: Incoming, now: float) -> tuple[int, bytes]:
         """An assertion for a token."""
@@ -41,7 +46,7 @@ class Tokens(Struct):
         claims = _claims(given.get("assertion", [""])[-1])
         if claims is None or not isinstance(claims.get("iss"), str):
             return _refused("invalid_grant", "Invalid JWT: it cannot be read.")
-        if not isinstance(claims.get("exp"), int | float) or claims["exp"] < now:
+        if _until(claims) < now:
             return _refused("invalid_grant", "Invalid JWT: it has expired.")
         wanted = parse_qs(asked.query).get("seconds", [str(HOUR)])[-1]
         lasts = float(wanted) if wanted.replace(".", "", 1).isdigit() else HOUR
@@ -61,6 +66,11 @@ def _claims(assertion: str) -> dict[str, Any] | None:
         return msgspec.json.decode(urlsafe_b64decode(padded), type=dict[str, Any])
     except (ValueError, msgspec.DecodeError):
         return None
+
+
+def _until(claims: dict[str, Any]) -> float:
+    until = claims.get("exp")
+    return float(until) if isinstance(until, int | float) else 0.0
 
 
 def _refused(code: str, why: str) -> tuple[int, bytes]:

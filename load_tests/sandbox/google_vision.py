@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from load_tests.sandbox.answers import Answers
 from load_tests.sandbox.google import JSON, Google, content_of, number_of
-from load_tests.sandbox.google_findings import found
+from load_tests.sandbox.google_findings import found, numbered
 from load_tests.sandbox.google_tokens import Tokens
 from load_tests.sandbox.keys import Keys
 from load_tests.sandbox.media import Unreadable
@@ -155,6 +155,8 @@ class GoogleVision(Google):
             responses.append(response)
             if "error" not in response:
                 units.update(name.lower() for name in wanted)
+        if "enum-encoding=int" in request.asked().get("$alt", ""):
+            responses = numbered(responses)
         return Answer(
             id=f"vision-{request.number:029d}",
             model="builtin/stable",

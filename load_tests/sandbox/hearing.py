@@ -12,7 +12,7 @@ from load_tests.sandbox.media import Sound, hear
 from load_tests.sandbox.tones import listen, silent
 
 UNTOLD = "Nobody has told the sandbox what this recording says."
-SENTENCE = re.compile(r"[^.!?]+[.!?]*\s*")
+BETWEEN = re.compile(r"(?<=[.!?])\s+")  # two sentences
 LANGUAGES = {
     "da": "danish", "de": "german", "en": "english", "es": "spanish", "fr": "french",
     "it": "italian", "ja": "japanese", "ko": "korean", "nl": "dutch", "pl": "polish",
@@ -42,7 +42,7 @@ class Heard(Struct, frozen=True):
 
     def segments(self) -> list[Span]:
         """Every sentence with its time."""
-        return _spread([one.strip() for one in SENTENCE.findall(self.text)], self.sound.seconds)
+        return _spread(BETWEEN.split(self.text.strip()), self.sound.seconds)
 
 
 def transcribe(

@@ -55,6 +55,7 @@ class Entry(Struct):
             "time": request.seconds,
             "method": request.method,
             "path": request.path,
+            "query": {k: _hidden(v) if k == "key" else v for k, v in request.asked().items()},
             "headers": {k.decode("latin-1"): _value(k, v) for k, v in request.headers.items()},
             "body": _body(request.body),
             "body_bytes": len(request.body),
@@ -94,7 +95,11 @@ class Journal:
 
 def _value(name: bytes, value: bytes) -> str:
     text = value.decode("latin-1")
-    return f"sha256:{key_name(text.removeprefix('Bearer '))}" if name in SECRETS else text
+    return _hidden(text) if name in SECRETS else text
+
+
+def _hidden(text: str) -> str:
+    return f"sha256:{key_name(text.rpartition(' ')[2])}"  # without `Bearer ` or its like
 
 
 def _body(body: bytes) -> Any:

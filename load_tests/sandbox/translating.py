@@ -59,18 +59,18 @@ class Translator:
         told = self._answers.translated(text, target)
         if told is not None:
             return told
-        if not tags:
-            return self._plain(text, source, target)
-        parts = re.split(f"({TAG.pattern})", text)
-        return "".join(
-            part if at % 2 else self._plain(part, source, target) for at, part in enumerate(parts)
-        )
-
-    def _plain(self, text: str, source: str, target: str) -> str:
         base = target.partition("-")[0].lower()
         if not text.strip() or base == source.partition("-")[0].lower():
             return text
-        told = self._answers.translated(text, target)
-        if told is None:
-            told = self._phrases.get(text, {}).get(base)
-        return f"[{target.lower()}] {text}" if told is None else told
+        if not tags:
+            return self._known(text, target) or f"[{base}] {text}"
+        parts = [
+            part if TAG.fullmatch(part) else self._known(part, target) or part
+            for part in re.split(f"({TAG.pattern})", text)
+        ]
+        said = "".join(parts)
+        return said if said != text else f"[{base}] {text}"
+
+    def _known(self, text: str, target: str) -> str | None:
+        base = target.partition("-")[0].lower()
+        return self._answers.translated(text, target) or self._phrases.get(text, {}).get(base)

@@ -3,13 +3,16 @@
 import contextlib
 import http.client
 import json
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import openai
 import pytest
 
@@ -45,8 +48,19 @@ class Box:
         status, _, body = self.ask("PUT", "/sandbox/faults", {"rules": list(rules)})
         assert status == 200, body
 
+    def tell(self, **answers: Any) -> None:
+        status, _, body = self.ask("PUT", "/sandbox/answers", answers)
+        assert status == 200, body
+
+    def quotas(self, **quotas: dict[str, int]) -> None:
+        status, _, body = self.ask("PUT", "/sandbox/quotas", quotas)
+        assert status == 200, body
+
+    def lines(self) -> list[dict[str, Any]]:
+        return self.bill()["lines"]
+
     def reset(self) -> None:
-        for path in ("bill", "journal", "faults"):
+        for path in ("bill", "journal", "faults", "answers", "quotas"):
             self.ask("DELETE", f"/sandbox/{path}")
 
     def eventually(self, condition: Callable[[], Any], seconds: float = 3.0) -> Any:
@@ -91,6 +105,38 @@ def client(box: Box) -> Iterator[openai.OpenAI]:
     """The official SDK, unmodified."""
     with openai.OpenAI(api_key=KEY, base_url=f"{box.url}/v1", max_retries=0, timeout=5) as sdk:
         yield sdk
+
+
+SCHEMAS = Path(__file__).with_name("schemas")
+
+
+@pytest.fixture
+def valid() -> Callable[[str, str, Any], None]:
+    """Checks an answer against a type of the vendor's own document."""
+
+    def check(vendor: str, name: str, answer: Any) -> None:
+        document = json.loads((SCHEMAS / f"{vendor}.json").read_text())
+        assert name in document["$defs"]
+        schema = {"$ref": f"#/$defs/{name}", "$defs": document["$defs"]}
+        jsonschema.Draft202012Validator(schema).validate(answer)
+
+    return check
+
+
+def picture(width: int = 64, height: int = 48, colour: tuple[int, int, int] = (200, 30, 10)):
+    """A PNG of one colour."""
+    row = b"\0" + bytes(colour) * width
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(row * height)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    return picture
 
 
 @pytest.fixture
