@@ -1,0 +1,99 @@
+"""PostgreSQL: one connection per process, pipelined, so that a batch is three round trips.
+
+A call that hangs (a server that is stopped, a cable that is cut) is ended by shutting the socket
+down from another thread; whatever was in flight then has an unknown outcome. `synchronous_commit`
+stays as the server has it, on: what was committed survives the server's crash.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+
+from .statements import Statements
+
+
+class PostgresDriver:
+    """One connection to *url*. *patience*: seconds to wait for a lock, and for the server."""
+
+    def __init__(self, url: URL, *, patience: float = 0.5) -> None:
+        self.statements = Statements(dialect())
+        self._info = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._patience = patience
+        self._connection: psycopg.Connection[Any] | None = None
+        self._socket: socket.socket | None = None
+
+    def connect(self) -> None:
+        wait = max(1, round(self._patience))
+        connection = psycopg.connect(
+            self._info,
+            autocommit=True,
+            connect_timeout=max(2, wait),
+            application_name="isocost ledger",
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            prepare_threshold=1,
+        )
+        milliseconds = int(self._patience * 1000)
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds * 10}")
+        connection.execute("SET jit = off")
+        self._connection, self._cursor = connection, connection.cursor()
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._pipeline: Any = None
+
+    def close(self) -> None:
+        for thing in (self._socket, self._connection):
+            if thing is not None:
+                with suppress(Exception):
+                    thing.close()
+        self._socket = self._connection = None
+
+    def away(self, exc: Exception) -> bool:
+        """No connection, or a lock that did not come: not a bad move."""
+        return isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError))
+
+    def abort(self) -> None:
+        with suppress(OSError, AttributeError):
+            assert self._socket is not None
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def begin(self) -> None:
+        if self._connection is None:
+            raise psycopg.OperationalError("not connected")
+        self._pipeline = self._connection.pipeline()
+        self._pipeline.__enter__()
+        self._cursor.execute("BEGIN")
+
+    def commit(self) -> None:
+        self._cursor.execute("COMMIT")
+        pipeline, self._pipeline = self._pipeline, None
+        pipeline.__exit__(None, None, None)
+
+    def rollback(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        with suppress(psycopg.Error):
+            if pipeline is not None:
+                pipeline.__exit__(None, None, None)
+        with suppress(psycopg.Error):
+            if self._connection is not None:
+                self._connection.execute("ROLLBACK")
+
+    def fetch(self, sql: str, rows: str) -> list[tuple[Any, ...]]:
+        return self._cursor.execute(sql, {"rows": rows}).fetchall()  # type: ignore[call-overload, no-any-return]
+
+    def write(self, sql: str, rows: str) -> None:
+        self._cursor.execute(sql, {"rows": rows})  # type: ignore[call-overload]
+
+    def alone(self, sql: str, rows: str) -> tuple[list[tuple[Any, ...]], int]:
+        if self._connection is None:
+            raise psycopg.OperationalError("not connected")
+        cursor = self._cursor.execute(sql, {"rows": rows})  # type: ignore[call-overload]
+        return (cursor.fetchall() if cursor.description else []), cursor.rowcount

@@ -1,0 +1,104 @@
+"""SQLite: one file, several processes of one machine.
+
+Write-ahead log. `synchronous=NORMAL` (default): a committed transaction is in the operating
+system's hands, so kill -9 of every process loses nothing; a power cut may lose the last commits,
+never the file's consistency. FULL syncs each commit and survives a power cut as well.
+Source: https://www.sqlite.org/pragma.html#pragma_synchronous (read 2026-11-23).
+
+The writers of other processes are waited for by short sleeps of our own: SQLite's busy handler
+sleeps up to 100 ms between its tries, which is a hundred times what a transaction takes.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import suppress
+from typing import Any, Literal
+
+from sqlalchemy.dialects.sqlite import dialect
+
+from .statements import Statements
+
+MOST_WAIT = 0.002
+"""Seconds between two tries for the file's lock, at most."""
+
+
+class SqliteDriver:
+    """One connection to *path*. *patience*: seconds to wait for the file's lock."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        patience: float = 0.5,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    ) -> None:
+        self.statements = Statements(dialect(paramstyle="named"))
+        self._path, self._patience, self._synchronous = path, patience, synchronous
+        self._connection: sqlite3.Connection | None = None
+
+    def connect(self) -> None:
+        connection = sqlite3.connect(
+            self._path, timeout=self._patience, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA busy_timeout=0")
+        self._connection, self._cursor = connection, connection.cursor()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def away(self, exc: Exception) -> bool:
+        """Locked for too long, disk full, not writable, not a database: not a bad move."""
+        return isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError
+
+    def abort(self) -> None:
+        """Nothing to do: every wait for the file ends by *patience*."""
+
+    def begin(self) -> None:
+        self._waiting("BEGIN IMMEDIATE", {})
+
+    def commit(self) -> None:
+        self._cursor.execute("COMMIT")
+
+    def rollback(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
+
+    def fetch(self, sql: str, rows: str) -> list[tuple[Any, ...]]:
+        return self._cursor.execute(sql, {"rows": rows}).fetchall()
+
+    def write(self, sql: str, rows: str) -> None:
+        self._cursor.execute(sql, {"rows": rows})
+
+    def alone(self, sql: str, rows: str) -> tuple[list[tuple[Any, ...]], int]:
+        self._waiting(sql, {"rows": rows})
+        return self._cursor.fetchall(), self._cursor.rowcount
+
+    def _waiting(self, sql: str, values: dict[str, str]) -> None:
+        """Run *sql*, waiting for the writers of other processes. Raises OperationalError."""
+        if self._connection is None:
+            raise sqlite3.OperationalError("not connected")
+        wait, until = 0.0001, 0.0
+        while True:
+            try:
+                self._cursor.execute(sql, values)
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                now = time.monotonic()
+                until = until or now + self._patience
+                if now > until:
+                    raise
+            # Of different length, or two who wait would always try together.
+            time.sleep(wait * (0.5 + random.random()))  # noqa: S311 - keeps no secret
+            wait = min(wait * 1.5, MOST_WAIT)

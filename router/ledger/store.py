@@ -1,0 +1,222 @@
+"""A batch of moves as one transaction: lock the rows, run the protocol on them, write what changed.
+
+All transactions lock in one order, reservations by id and then budgets by key, so that they never
+wait for each other in a circle. Everything that is decided is decided on locked rows: on SQLite
+the file's one writer, on PostgreSQL rows locked FOR UPDATE. What the other buckets of a rolling
+window hold is read after its anchor is locked, in a new statement, so nobody's reserve is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from .alerts import alerts
+from .budget import Place
+from .protocol import Account, Books, Result, Row
+from .protocol import Protocol as Moves
+from .record import Event, Lapse, Move, Reconcile, Reserve
+from .statements import Statements
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(tuple[str, ...]).decode
+MOST_PLACES = 50_000
+"""Windows remembered; more are forgotten and found again."""
+SWEPT = 500
+"""Reservations per transaction of a sweep, as in the statement."""
+
+
+class Driver(Protocol):
+    """One connection to a database."""
+
+    statements: Statements
+
+    def connect(self) -> None: ...
+    def close(self) -> None: ...
+    def away(self, exc: Exception) -> bool:
+        """Whether *exc* means that the store cannot be asked; else a move was bad."""
+        ...
+
+    def abort(self) -> None:
+        """Make a call that hangs fail, from another thread."""
+
+    def begin(self) -> None: ...
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def fetch(self, sql: str, rows: str) -> list[tuple[Any, ...]]: ...
+    def write(self, sql: str, rows: str) -> None: ...
+    def alone(self, sql: str, rows: str) -> tuple[list[tuple[Any, ...]], int]:
+        """A statement that is a transaction of its own: what it found, how many it changed."""
+
+
+def _silent(point: str) -> None:
+    """Nothing watches the points of a transaction."""
+
+
+class Store:
+    """Runs batches on one connection; used by one thread only, but for `abort`."""
+
+    def __init__(
+        self, driver: Driver, moves: Moves | None = None, probe: Callable[[str], None] = _silent
+    ) -> None:
+        self.driver = driver
+        self._moves = moves or Moves()
+        self._probe = probe
+        self._sql = driver.statements
+        self._places: dict[str, Place] = {}
+
+    def run(self, batch: Sequence[Move]) -> tuple[list[Result], list[Event]]:
+        """The result of each move, and what is to be told, once it is all committed.
+
+        Raises what the driver raises: then nothing was done, unless the error came from the commit
+        itself, when that is unknown.
+        """
+        self._open(batch)
+        driver = self.driver
+        driver.begin()
+        try:
+            books = self._load(batch)
+            results = [self._moves.run(books, move) for move in batch]
+            alerts(books)
+            self._write(books)
+            self._probe("before commit")
+            driver.commit()
+        except BaseException:
+            driver.rollback()
+            raise
+        self._probe("after commit")
+        return results, books.events
+
+    def sweep(self, now: float) -> tuple[int, list[Event]]:
+        """Let go what expired, capture what no call can still be using. Returns how many."""
+        swept, events = 0, []
+        while True:
+            due = self._read(self._sql.due, [now])
+            self._probe("before sweep")
+            results, told = self.run([Lapse(id_, now) for (id_,) in due]) if due else ([], [])
+            swept += sum(1 for result in results if result is True)
+            events += told
+            if len(due) < SWEPT:
+                return swept, events
+
+    def version(self) -> int:
+        """Changes when a key or a frozen price did."""
+        return int(self._read(self._sql.version)[0][0])
+
+    def frozen(self) -> frozenset[str]:
+        return frozenset(price for (price,) in self._read(self._sql.frozen))
+
+    def prune(self, before: float) -> int:
+        """Forget what ended before *before*; what is held or captured stays. How many."""
+        pruned, some = 0, SWEPT
+        while some >= SWEPT:
+            some = self.driver.alone(self._sql.prune, _text([before]))[1]
+            pruned += some
+        self.driver.alone(self._sql.prune_budgets, _text([before]))
+        self._places.clear()
+        return pruned
+
+    def _read(self, sql: str, rows: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self.driver.alone(sql, _text(rows))[0]
+
+    def _open(self, batch: Iterable[Move]) -> None:
+        """Make the rows of windows that are new here, in one order, in a transaction of its own."""
+        places = self._places
+        fresh: dict[str, tuple[Place, bool]] = {}
+        for move in batch:
+            if isinstance(move, Reserve):
+                for place in move.places:
+                    if places.get(place.key) is not place:
+                        fresh[place.key] = (place, False)
+                        if place.anchor:
+                            fresh[place.anchor] = (place, True)
+        if not fresh:
+            return
+        rows = [_opened(place, anchor=anchor) for _, (place, anchor) in sorted(fresh.items())]
+        self.driver.alone(self._sql.open, _text(rows))
+        if len(places) > MOST_PLACES:
+            places.clear()
+        places.update({key: place for key, (place, anchor) in fresh.items() if not anchor})
+
+    def _load(self, batch: Sequence[Move]) -> Books:
+        ids: set[str] = set()
+        keys: set[str] = set()
+        rolling: dict[str, Place] = {}
+        for move in batch:
+            if isinstance(move, Reserve):
+                if move.forced:
+                    ids.add(move.ask.id)
+                for place in move.places:
+                    keys.add(place.key)
+                    if place.anchor:
+                        keys.add(place.anchor)
+                        rolling[place.key] = place
+            else:
+                ids.add(move.bill.id if isinstance(move, Reconcile) else move.id)
+        rows: dict[str, Row] = {}
+        fetch, sql = self.driver.fetch, self._sql
+        if ids:
+            for found in fetch(sql.lock_rows, _text(sorted(ids))):
+                id_, state, bound, due, budgets, price, cost, units, sent = found
+                row = Row(id_, state, bound, due, decode(budgets), price, cost, units, sent)
+                rows[id_] = row
+                keys.update(row.budgets)
+        accounts: dict[str, Account] = {}
+        if keys:
+            places = self._places
+            for key, held, posted, told, cap in fetch(sql.lock_accounts, _text(sorted(keys))):
+                accounts[key] = Account(key, held, posted, told, cap, places.get(key))
+        if rolling:
+            asked = [[p.anchor, p.since, key] for key, p in sorted(rolling.items())]
+            for own, held, posted, first in fetch(sql.others, _text(asked)):
+                account = accounts[own]
+                account.held_before, account.posted_before = held, posted
+                if first is not None:
+                    place = rolling[own]
+                    account.frees_at = float(first + place.ends - place.start)
+        return Books(rows, accounts, was={a.key: (a.held, a.posted, a.told) for a in accounts.values()})
+
+    def _write(self, books: Books) -> None:
+        write, sql, rows = self.driver.write, self._sql, books.rows
+        if books.new:
+            write(sql.reserve, _text([_new(move, rows[move.ask.id]) for move in books.new]))
+        moved = books.changed.difference(move.ask.id for move in books.new)
+        if moved:
+            changed = [rows[id_] for id_ in sorted(moved)]
+            values = [[r.id, r.state, r.cost, r.units, r.due, r.sent, r.ended] for r in changed]
+            write(sql.move, _text(values))
+        posts = []
+        for account in books.accounts.values():
+            held, posted, _ = books.was[account.key]
+            cap = account.place.budget.limit if account.place else account.cap
+            now = (account.held, account.posted, account.told)
+            if now != books.was[account.key] or cap != account.cap:
+                change = [account.key, account.held - held, account.posted - posted]
+                posts.append([*change, account.told, cap])
+        if posts:
+            write(sql.post, _text(posts))
+        if books.frozen:
+            write(sql.freeze, _text([[r.price, r.id, r.ended] for r in books.frozen]))
+            write(sql.changed, "[]")
+
+
+def _text(rows: Any) -> str:
+    return encode(rows).decode()
+
+
+def _opened(place: Place, *, anchor: bool) -> list[Any]:
+    budget, scope = place.budget, place.scope
+    start, ends = (0, 0) if anchor else (place.start, place.ends)
+    key, above = (place.anchor, "") if anchor else (place.key, place.anchor)
+    return [key, scope.kind, scope.name, budget.window, start, ends, budget.limit, above]
+
+
+def _new(move: Reserve, row: Row) -> list[Any]:
+    ask = move.ask
+    return [
+        *(ask.id, ask.call, ask.attempt, ask.backend, ask.vendor, ask.model, row.price),
+        *(_text([str(scope) for scope in ask.scopes]), _text(row.budgets)),
+        *(row.state, row.bound, row.cost, row.units, move.now, row.due, row.sent, row.ended),
+    ]

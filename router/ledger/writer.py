@@ -1,0 +1,273 @@
+"""The thread that owns the store's connection: group commit, reconnection, what must not be lost.
+
+Moves are taken from the queue all at once and run in one transaction; the more wait, the bigger
+the batch. When the store goes away:
+
+* reserve and dispatch fail at once: nothing may be sent that is not written. Where the commit's
+  own outcome is unknown, a release follows once the store is back: the caller sent nothing.
+* all else waits in order, up to a limit, and is written when the store is back; each move can be
+  repeated. What never gets written is left to the sweep of any replica: captured, not lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Event as Flag
+from threading import Thread
+from typing import Any
+
+import msgspec
+
+from .protocol import Result
+from .record import Dispatch, Event, Move, Release, Reserve, StoreDown, Sweep
+from .store import Store
+
+log = logging.getLogger("isocost.ledger")
+BATCH = 512
+"""Moves per transaction at most."""
+BACKOFF = (0.02, 1.0)
+"""Seconds before the first and before any later try to reach the store again."""
+
+
+class Job(msgspec.Struct, eq=False):
+    """A move, and who waits for it."""
+
+    move: Move | Sweep
+    future: Any = None
+    """Of asyncio; None: nobody waits."""
+    since: float = 0.0
+    result: Any = None
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds between the things that are done unasked; 0: never."""
+
+    poll: float = 0.5
+    sweep: float = 5.0
+    prune: float = 3600.0
+    keep: float = 90 * 86400.0
+    """What ended is forgotten after this long."""
+
+
+class Writer(Thread):
+    """Runs until `stop`. *finished* is called in this thread, once per batch."""
+
+    def __init__(
+        self,
+        store: Store,
+        prepare: Callable[[], None],
+        *,
+        finished: Callable[[list[Job], list[Event]], None],
+        changed: Callable[[frozenset[str]], None],
+        now: Callable[[], float],
+        timing: Timing,
+        backlog: int,
+    ) -> None:
+        super().__init__(name="ledger", daemon=True)
+        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.up = False
+        self.ready = Flag()
+        """Set once the store was reached, or could not be."""
+        self.busy = float("inf")
+        """Since when (monotonic) the store has been asked; infinite while it is not."""
+        self.version = 0
+        """Goes up when keys or frozen prices changed in the store."""
+        self._store, self._prepare = store, prepare
+        self._finished, self._changed, self._now = finished, changed, now
+        self._timing, self._limit = timing, backlog
+        self._waiting: deque[Job] = deque()
+        self._stopping = False
+        self._stop_by: float | None = None
+        self._next = dict.fromkeys(("poll", "sweep", "prune"), 0.0)
+        self._next["prune"] = time.monotonic() + timing.prune
+
+    def stop(self, grace: float) -> None:
+        """Write what is queued, for *grace* seconds at most, then end."""
+        self._stop_by = time.monotonic() + grace
+        self.queue.put(None)
+
+    def run(self) -> None:
+        delay = 0.0
+        while not self._over():
+            try:
+                if not self.up:
+                    self._rest(delay)
+                    self._connect()
+                    delay = 0.0
+                self._once()
+            except Exception as exc:  # noqa: BLE001 - the thread must outlive every error
+                if self.up or not delay:
+                    log.warning("the ledger cannot be reached: %s", _short(exc))
+                self._went_down()
+                delay = min(max(delay * 2, BACKOFF[0]), BACKOFF[1])
+                self.ready.set()
+        self._store.driver.close()
+
+    def _over(self) -> bool:
+        if self._stop_by is None:
+            return False
+        drained = self._stopping and not self._waiting
+        return drained or time.monotonic() > self._stop_by
+
+    def _rest(self, delay: float) -> None:
+        """Wait before the next try, but refuse at once what cannot wait."""
+        until = time.monotonic() + delay * (0.5 + random.random())  # noqa: S311 - no secret
+        while (left := until - time.monotonic()) > 0 and not self._over():
+            self._take(left)
+            self._refuse()
+
+    def _connect(self) -> None:
+        self._prepare()
+        self._store.driver.connect()
+        self._poll()
+        if not self.up:
+            log.info("the ledger is reached")
+        self.up = True
+        self.ready.set()
+
+    def _went_down(self) -> None:
+        self.up, self.busy = False, float("inf")
+        self._store.driver.close()
+        self._take(0.0)
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Fail what may not wait while the store is away; drop the oldest when too much waits."""
+        kept: deque[Job] = deque()
+        failed: list[Job] = []
+        for job in self._waiting:
+            if _may_not_wait(job.move):
+                job.result = StoreDown("The ledger cannot be reached now; nothing was sent.")
+                failed.append(job)
+            else:
+                kept.append(job)
+        events = []
+        if over := len(kept) - self._limit:
+            for _ in range(max(0, over)):
+                job = kept.popleft()
+                job.result = StoreDown("Too much waits for the ledger.")
+                failed.append(job)
+            if over > 0:
+                events.append(_dropped(over))
+        self._waiting = kept
+        if failed or events:
+            self._finished(failed, events)
+
+    def _take(self, wait: float) -> None:
+        """Move what is queued to what waits; *wait* for the first of it."""
+        queue, waiting = self.queue, self._waiting
+        try:
+            job = queue.get(timeout=wait) if wait > 0 else queue.get_nowait()
+            while True:
+                if job is None:
+                    self._stopping = True
+                else:
+                    waiting.append(job)
+                job = queue.get_nowait()
+        except Empty:
+            pass
+
+    def _once(self) -> None:
+        """Take a batch and run it, or do what is due unasked."""
+        idle = min(self._next.values()) - time.monotonic()
+        self._take(0.0 if self._stopping or self._waiting else idle)
+        self.busy = time.monotonic()
+        if self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._batch(batch)
+        if not self._stopping:
+            self._unasked()
+        self.busy = float("inf")
+
+    def _batch(self, batch: list[Job]) -> None:
+        moves = [job for job in batch if not isinstance(job.move, Sweep)]
+        try:
+            if moves:
+                self._run(moves)
+            for job in batch:
+                if isinstance(job.move, Sweep):
+                    job.result, events = self._store.sweep(job.move.now)
+                    self._finished([job], events)
+        except Exception:
+            # Whatever was not answered is tried again, in its order, when the store is back.
+            undone = [job for job in batch if job.result is None]
+            self._waiting.extendleft(reversed(undone))
+            unknown = [
+                Job(Release(_id(job.move), self._now(), unsent=True))  # type: ignore[arg-type]
+                for job in undone
+                if _may_not_wait(job.move)
+            ]
+            self._waiting.extend(unknown)
+            raise
+
+    def _run(self, jobs: list[Job]) -> None:
+        try:
+            results, events = self._store.run([job.move for job in jobs])  # type: ignore[misc]
+        except Exception as exc:
+            if self._store.driver.away(exc):
+                raise
+            if len(jobs) == 1:
+                log.exception("a move of the ledger failed")
+                jobs[0].result = exc
+                self._finished(jobs, [])
+                return
+            # One bad move must not fail its neighbours.
+            for job in jobs:
+                self._run([job])
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.result = result
+        self._finished(jobs, events)
+
+    def _unasked(self) -> None:
+        moment = time.monotonic()
+        if self._next["poll"] <= moment:
+            self._poll()
+        if self._next["sweep"] <= moment:
+            self._next["sweep"] = self._after(self._timing.sweep)
+            if self._timing.sweep:
+                swept, events = self._store.sweep(self._now())
+                if swept or events:
+                    self._finished([], events)
+        if self._next["prune"] <= moment:
+            self._next["prune"] = self._after(self._timing.prune)
+            if self._timing.prune:
+                self._store.prune(self._now() - self._timing.keep)
+
+    def _poll(self) -> None:
+        self._next["poll"] = self._after(self._timing.poll)
+        version = self._store.version()
+        if version != self.version:
+            self._changed(self._store.frozen())
+            self.version = version
+
+    @staticmethod
+    def _after(seconds: float) -> float:
+        return time.monotonic() + (seconds or 86400.0)
+
+
+def _may_not_wait(move: Move | Sweep) -> bool:
+    return isinstance(move, Dispatch) or (isinstance(move, Reserve) and not move.forced)
+
+
+def _id(move: Reserve | Dispatch) -> str:
+    return move.ask.id if isinstance(move, Reserve) else move.id
+
+
+def _short(exc: Exception) -> str:
+    """The first line: drivers add the statement, and with it whatever was in it."""
+    return f"{type(exc).__name__}: {str(exc).splitlines()[0] if str(exc) else ''}"
+
+
+def _dropped(count: int) -> Event:
+    return Event(
+        "dropped",
+        f"{count} settlements were given up, for too many waited while the ledger was away: "
+        "the sweep takes their bounds. Reconcile them with the vendor's bill.",
+        amount=count,
+    )
