@@ -47,6 +47,7 @@ backends:
 routes:
   chat-own: {{task: chat, backends: [own-chat]}}
   chat-paid: {{task: chat, backends: [paid-chat]}}
+  see-paid: {{task: annotate, backends: [paid-chat]}}
   say-own: {{task: speak, backends: [own-voice]}}
   say-paid: {{task: speak, backends: [paid-voice]}}
   say-token: {{task: speak, backends: [token-voice]}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pydantic
 import pytest
@@ -136,6 +137,27 @@ def test_structured_outputs(shop: House):
     form = sent_chat(shop)["response_format"]
     assert form["type"] == "json_schema"
     assert form["json_schema"]["strict"] is True
+
+
+def test_a_chat_model_says_what_is_in_an_image(shop: House):
+    """An image to annotate becomes a chat of the document, and its answer the findings."""
+    shop.vendor.says(completion(content='{"labels":["cat","sofa"],"text":["EXIT","1 <2"]}'))
+    features = [["labels", 1], ["text", 0]]
+    body = json.dumps({"task": "annotate", "images": [PIXEL], "features": features}).encode()
+    with urlopen(Request(f"{shop.base}/predictions/see-paid", body), timeout=20) as answer:
+        said = json.loads(answer.read())
+        cost = answer.headers["x-isocost-cost-usd"]
+    (image,) = said["images"]
+    assert [(a["feature"], a["text"]) for a in image["annotations"]] == [
+        ("labels", "cat"),
+        ("text", "EXIT"),
+        ("text", "1 <2"),
+    ]
+    assert {(a["score"], a["box"]) for a in image["annotations"]} == {(None, None)}, "none made up"
+    assert cost == "0.000006", "20 x 0.15 + 5 x 0.60 dollars a million"
+    sent = sent_chat(shop)
+    assert sent["messages"][0]["content"][1] == IMAGE
+    assert sent["response_format"]["json_schema"]["strict"] is True
 
 
 # Responses.

@@ -48,11 +48,12 @@ _SCHEMA = {
     },
 }
 _MAGIC = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
+    (0, b"\x89PNG", "image/png"),
+    (0, b"\xff\xd8", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
 )
+"""Where a kind of image says what it is."""
 _answer = msgspec.json.Decoder(Answer)
 _choices = msgspec.json.Decoder(list[Choice])
 _encode = msgspec.json.Encoder().encode
@@ -82,7 +83,7 @@ def unfit(call: Call) -> str:
 
 
 def _kind(image: bytes) -> str:
-    return next((kind for magic, kind in _MAGIC if image.startswith(magic)), "")
+    return next((kind for at, magic, kind in _MAGIC if image.startswith(magic, at)), "")
 
 
 def units(call: Call, model: str) -> Usage:
@@ -134,7 +135,6 @@ class PictureReader(Reader):
             ("document", found.text),
         ):
             if feature in self._features:
-                most = self._features[feature] or len(lines)
-                kept = lines[:most] if feature == "labels" else lines
+                kept = lines[: self._features[feature] or None]
                 rows += [Annotation(feature=feature, text=line) for line in kept]
         return AnnotateResult(images=(Annotated(annotations=tuple(rows)),))
