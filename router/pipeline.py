@@ -35,6 +35,7 @@ from router.gates.key import Keys
 from router.gates.meter import Meter
 from router.gates.pause import Pause
 from router.gates.retries import Retries
+from router.google_token import unasked
 from router.layers.adapt import adapt
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
@@ -62,6 +63,8 @@ class World(msgspec.Struct, frozen=True):
     """Backends whose key is not set may use their sandbox instead."""
     exchange: Mapping[str, float] = {}
     """USD per unit of other currencies; filled from the configuration."""
+    token: Callable[[Path], Secret] = unasked
+    """The token of a service account in a file."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -220,7 +223,14 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         name, base = f"{name}-sandbox", spec.sandbox.base.rstrip("/")
         key: Secret = lambda: "sk-sandbox-isocost"  # noqa: E731
     else:
-        key = secret(key_env, spec.key_file, folder=world.folder, env=world.env)
+        key = secret(
+            key_env,
+            spec.key_file,
+            spec.credentials_file,
+            folder=world.folder,
+            env=world.env,
+            token=world.token,
+        )
     tasks = frozenset[Task](spec.tasks) if spec.tasks else api.tasks
     if unserved := tasks - api.tasks:
         raise ConfigError(f"tasks: api {spec.api} cannot do {', '.join(sorted(unserved))}")

@@ -24,6 +24,7 @@ from router.core.ending import Ending
 from router.core.gate import Clock
 from router.core.service import Service
 from router.decisions import Decision, Decisions
+from router.google_token import Tokens
 from router.http1 import Pool
 from router.journal import Journal
 from router.pipeline import Pipeline, World, build
@@ -32,6 +33,8 @@ from router.telemetry import Telemetry
 from router.transport import fetch_json, http
 
 log = logging.getLogger("isocost")
+FIRST_TOKEN = 5.0
+"""Seconds that a start waits for the tokens of service accounts."""
 POLL = 1.0
 """Seconds between two looks at status pages and at the file."""
 
@@ -53,6 +56,7 @@ class Runtime:
         self.env = os.environ if env is None else env
         self.telemetry = Telemetry()
         self.pool = Pool()
+        self.tokens = Tokens()
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
         self.decisions = Decisions(server.decisions)
@@ -71,6 +75,7 @@ class Runtime:
             send=self._send,
             record=self._record,
             sandbox=self.sandbox,
+            token=self.tokens.of,
         )
 
     def _send(self, endpoint: Endpoint) -> Service:
@@ -99,6 +104,7 @@ class Runtime:
     async def start(self) -> None:
         for warning in self.pipeline.warnings:
             log.warning(warning)
+        await asyncio.to_thread(self.tokens.wait, FIRST_TOKEN)
         for repeat in (self._look, self._watch):
             self._tasks.append(asyncio.create_task(_every(POLL, repeat)))
 
@@ -136,6 +142,7 @@ class Runtime:
             self.reload()
 
     async def _look(self) -> None:
+        self.tokens.look()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
         ask = partial(fetch_json, self.pool, seconds=2 * POLL)

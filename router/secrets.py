@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from router.core.gate import Clock
+from router.google_token import unasked
 
 Secret = Callable[[], str]
 """Reads a secret now; "" when there is none yet."""
@@ -23,18 +24,24 @@ class SecretError(ValueError):
 def secret(
     key_env: str | None,
     key_file: str | None,
+    credentials_file: str | None = None,
     *,
     folder: Path,
     env: Mapping[str, str],
     now: Clock = time.monotonic,
+    token: Callable[[Path], Secret] = unasked,
 ) -> Secret:
     """A reader of the secret in environment variable *key_env* or in *key_file*.
+
+    Or of the *token* of the service account in *credentials_file*.
 
     A file may change and may come later (TorchServe makes a new key at each start): it is read
     again when its modification time changes. Raises SecretError.
     """
-    if key_env and key_file:
-        raise SecretError("give key_env or key_file, not both")
+    if sum(map(bool, (key_env, key_file, credentials_file))) > 1:
+        raise SecretError("give one of key_env, key_file, credentials_file, not both")
+    if credentials_file:
+        return token(folder / credentials_file)
     if key_env:
         value = env.get(key_env, "").strip()
         if not value:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from router.core import verdict
-from router.core.api import Api, Endpoint, Malformed, Reader
+from router.core.api import Endpoint, Malformed
 from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.failure import Failure
@@ -57,7 +57,7 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
                 )
                 if call.stream:
                     return await _Stream(endpoint, call, now, response).open(started)
-                return _whole(name, api, response, api.reader(call, endpoint.model))
+                return _whole(endpoint, call, response)
         except TimeoutError as exc:
             waited = f"no answer within {now() - started:.2f} s"
             raise AttemptFailed(name, verdict.LOST, waited) from exc
@@ -69,15 +69,16 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
     return send
 
 
-def _whole(name: str, api: Api, response: Response, reader: Reader) -> Reply:
+def _whole(endpoint: Endpoint, call: Call, response: Response) -> Reply:
     if response.status >= 400:
-        return _failed(name, api, response)
+        return _failed(endpoint, call, response)
+    reader = endpoint.api.reader(call, endpoint.model)
     reader.head(response.headers)
     result = reader.whole(response.body)
     if reader.failed is not None:
         status, failure = reader.failed
-        return _judged(name, api, status, failure, None)
-    reply = Reply(backend=name, status=response.status, usage=reader.usage)
+        return _judged(endpoint, call, status, failure, None)
+    reply = Reply(backend=endpoint.name, status=response.status, usage=reader.usage)
     reply.passed = reader.passed
     if isinstance(result, bytes):
         reply.body = result
@@ -91,8 +92,7 @@ class _Stream:
     """One streamed answer: open until its last event was read, or until it is left."""
 
     def __init__(self, endpoint: Endpoint, call: Call, now: Clock, response: Response) -> None:
-        self._name, self._api, self._now = endpoint.name, endpoint.api, now
-        self._model = endpoint.model
+        self._endpoint, self._call, self._now = endpoint, call, now
         self._response = response
         self._reader = endpoint.api.reader(call, endpoint.model)
         self._deadline = call.deadline
@@ -104,7 +104,7 @@ class _Stream:
             if response.status >= 400:
                 while piece := await response.read():
                     response.body += piece
-                return _failed(self._name, self._api, response)
+                return _failed(self._endpoint, self._call, response)
             self._reader.head(response.headers)
             first = await self._next()
         except BaseException:
@@ -112,8 +112,10 @@ class _Stream:
             raise
         if not first:
             raise BrokenStream("the stream ended before its first event")
-        reply = Reply(backend=self._name, status=response.status, first=self._now() - started)
-        reply.model = self._reader.model or self._model
+        reply = Reply(
+            backend=self._endpoint.name, status=response.status, first=self._now() - started
+        )
+        reply.model = self._reader.model or self._endpoint.model
         reply.passed = self._reader.passed
         reply.events = self._events(first, reply)
         # A generator that was never begun runs no `finally`: its reader may leave before that.
@@ -151,24 +153,28 @@ class _Stream:
         finally:
             timer.cancel()
             reply.usage = self._reader.usage
-            reply.model = self._reader.model or self._model
+            reply.model = self._reader.model or self._endpoint.model
             self._response.close()
 
 
-def _failed(name: str, api: Api, response: Response) -> Reply:
+def _failed(endpoint: Endpoint, call: Call, response: Response) -> Reply:
     """The reply to a client's own mistake; raises AttemptFailed for all others."""
-    failure = api.failure(response.status, response.body)
-    return _judged(name, api, response.status, failure, _retry_after(response))
+    failure = endpoint.api.failure(response.status, response.body)
+    return _judged(endpoint, call, response.status, failure, _retry_after(response))
 
 
-def _judged(name: str, api: Api, status: int, failure: Failure, retry_after: float | None) -> Reply:
-    judged = verdict.judge(api.name, status, failure.code)
+def _judged(
+    endpoint: Endpoint, call: Call, status: int, failure: Failure, retry_after: float | None
+) -> Reply:
+    judged = verdict.judge(endpoint.api.name, status, failure.code)
     if judged.try_next:
         detail = f"{status} {failure.message or failure.code}"[:300]
         wait = failure.retry_after if retry_after is None else retry_after
-        raise AttemptFailed(name, judged, detail, retry_after=wait)
-    reply = Reply(backend=name, status=status, verdict=judged)
-    reply.failure = failure
+        raise AttemptFailed(endpoint.name, judged, detail, retry_after=wait)
+    reply = Reply(backend=endpoint.name, status=status, verdict=judged)
+    # As it came it is only for a client of the same wire; the others' doors write it anew.
+    own = call.wire == endpoint.api.name
+    reply.failure = failure if own else msgspec.structs.replace(failure, raw=b"")
     return reply
 
 

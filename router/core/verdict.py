@@ -59,6 +59,21 @@ _BY_CODE: dict[tuple[str, str], Verdict] = {
     ("torchserve", "InvalidKeyException"): DENIED,
     ("torchserve", "context_length_exceeded"): UNFIT,
     ("torchserve", "unsupported"): UNFIT,
+    ("deepl", "target_lang_not_supported"): UNFIT,
+    ("deepl", "source_lang_not_supported"): UNFIT,
+    ("elevenlabs", "max_character_limit_exceeded"): UNFIT,
+    ("elevenlabs", "voice_not_found"): UNFIT,
+    ("elevenlabs", "output_format_not_allowed"): UNFIT,
+    ("google_speech", "API_KEY_INVALID"): DENIED,
+    ("google_speech", "CANCELLED"): LOST,
+    ("google_speech", "ABORTED"): FAULT,
+    ("google_speech", "NOT_FOUND"): UNFIT,
+    ("google_speech", "UNIMPLEMENTED"): UNFIT,
+    ("google_vision", "ABORTED"): FAULT,
+    ("google_vision", "NOT_FOUND"): UNFIT,
+    ("google_vision", "UNIMPLEMENTED"): UNFIT,
+    ("google_vision", "API_KEY_INVALID"): DENIED,
+    ("google_vision", "CANCELLED"): LOST,
 }
 
 
