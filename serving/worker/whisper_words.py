@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from serving.worker.whisper import FRAME_SECONDS
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-LEADING = "\"'“¿([{-"
+LEADING = "\"'“¿([{-「『（《"  # noqa: RUF001 - marks of other scripts
 BROKEN = "�"
 
 

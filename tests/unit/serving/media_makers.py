@@ -122,10 +122,10 @@ class FakeWhisper:
 
 
 class FakeVocabulary:
-    """Characters are their own code points; times start at 5000."""
+    """Characters are their own code points; times start at 105,000."""
 
-    end, start, transcribe, no_times, first_time = 4000, 4001, 4100, 4101, 5000
-    languages: ClassVar = {"en": 4002, "de": 4003, "pt": 4004, "no": 4005, "tl": 4006}
+    end, start, transcribe, no_times, first_time = 100_000, 100_001, 100_100, 100_101, 105_000
+    languages: ClassVar = {"en": 100_002, "de": 100_003, "pt": 100_004, "no": 100_005, "tl": 100_006}
 
     def prompt(self, language, *, times):
         from serving.worker.whisper import Vocabulary
@@ -150,4 +150,4 @@ def said(text: str) -> list[int]:
 
 def at(seconds: float) -> int:
     """The time token of a moment in a window."""
-    return 5000 + round(seconds / 0.02)
+    return 105_000 + round(seconds / 0.02)
