@@ -17,6 +17,7 @@ from serving.worker.wire import Refused
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MOST_PIXELS = 40_000_000
+MOST = f"the most is {MOST_PIXELS:,} pixels. Scale it down."
 WHITE = (255, 255, 255, 255)
 
 
@@ -34,14 +35,15 @@ def read_picture(encoded: str) -> Any:
         raise Refused("invalid_request", "The image has 0 bytes.")
     try:
         with warnings.catch_warnings():
-            # Pillow's own limit is above ours, and ours is an answer.
-            warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that we look at too
             with image_module.open(io.BytesIO(raw), formats=FORMATS) as image:
                 _bounded(*image.size)
                 upright = operations.exif_transpose(image)
                 return _on_white(image_module, upright)
     except Refused:
         raise
+    except image_module.DecompressionBombError as error:  # Pillow looks first
+        raise Refused("invalid_request", f"The image is too large: {MOST}") from error
     except Exception as error:  # decoders of damaged files raise what they like
         known = ", ".join(name.lower() for name in FORMATS)
         message = f"The image cannot be read: send a whole image ({known})."
@@ -50,9 +52,7 @@ def read_picture(encoded: str) -> Any:
 
 def _bounded(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        message = (
-            f"The image has {width} x {height} pixels; the most is {MOST_PIXELS:,}. Scale it down."
-        )
+        message = f"The image has {width} x {height} pixels: {MOST}"
         raise Refused("invalid_request", message)
 
 
