@@ -73,6 +73,9 @@ class _Body(msgspec.Struct):
     temperature: float | None = None
     top_p: float | None = None
     stream: bool | None = None
+    # These are shown again in the answer.
+    parallel_tool_calls: bool | None = None
+    metadata: dict[str, str] | None = None
 
 
 _body = msgspec.json.Decoder(_Body)

@@ -202,6 +202,23 @@ def test_no_object_is_a_bad_request(path, body):
         DOOR.ask(path, body, Told())
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("metadata", b'{"a":"\xff"}'),
+        ("metadata", b'{"a":' + b"[" * 100_000),
+        ("metadata", b'{"a":1}'),
+        ("instructions", b"[]"),
+        ("instructions", b'"\xff"'),
+        ("parallel_tool_calls", b'"yes"'),
+    ],
+)
+def test_what_an_answer_shows_again_is_read_before(field, value):
+    """A response repeats these: what cannot be read is refused before anything is paid."""
+    with pytest.raises(BadRequest):
+        DOOR.ask(responses.PATH, b'{"model":"m","input":"hi","%b":%b}' % (field.encode(), value))
+
+
 VALUES = st.text(max_size=12) | st.sampled_from(
     ["json", "verbose_json", "srt", "word", "segment", "true", "0", "0.5", "nan", "1e999", "en"]
 )
