@@ -1,4 +1,4 @@
-"""OpenAI's wire, both directions: chats, responses, completions, embeddings, speech, transcriptions.
+"""OpenAI's wire, both directions: chats, responses, completions, embeddings, speech, hearing.
 
 Bodies of clients who speak it pass through to backends that speak it: only the model's name, the
 output maximum and the wish for usage are spliced into the raw JSON; every other value is carried
