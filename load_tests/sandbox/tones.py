@@ -28,6 +28,8 @@ Samples = Any  # a numpy array: numpy's types are not checked here
 
 TONES = [LOWEST + STEP * n for n in range(16)]
 TONES += [TONES[15] + GAP + STEP * n for n in range(16)]
+BINS = 800  # of the Fourier transform: one each 10 Hz, and every tone is a multiple of that
+TONE_BINS = [round(tone * BINS / HEARD_RATE) for tone in TONES]
 
 
 def seconds_of(text: str, speed: float = 1.0) -> float:
@@ -100,7 +102,9 @@ def _start(heard: Samples) -> int | None:
     part = heard[: 2 * HEARD_RATE]
     if len(part) <= len(chirp):
         return None
-    match = np.abs(np.correlate(part, chirp, "valid"))
+    size = len(part) + len(chirp)  # correlation by the Fourier transform, without wrapping round
+    spectrum = np.fft.rfft(part, size) * np.conj(np.fft.rfft(chirp, size))
+    match = np.abs(np.fft.irfft(spectrum, size))[: len(part) - len(chirp) + 1]
     at = int(match.argmax())
     energy = np.sqrt(np.sum(part[at : at + len(chirp)] ** 2) * np.sum(chirp**2))
     return at + len(chirp) if energy and match[at] / energy > 0.5 else None
@@ -109,18 +113,12 @@ def _start(heard: Samples) -> int | None:
 def _read(heard: Samples, start: float, size: int, length: int) -> bytes | None:
     """That many bytes from there on; None when the sound ends before."""
     step = HEARD_RATE * length / 1000
-    window = int(step * 0.7)
+    window = min(int(step * 0.7), BINS)
     firsts = (start + step * np.arange(size) + step * 0.15).astype(np.int64)
     if size and firsts[-1] + window > len(heard) + step / 2:
         return None
     heard = np.pad(heard, (0, window + int(step)))
     frames = heard[firsts[:, None] + np.arange(window)] * np.hanning(window)
-    power = np.abs(frames @ _waves(window))
+    power = np.abs(np.fft.rfft(frames, BINS)[:, TONE_BINS])
     low, high = power[:, :16].argmax(axis=1), power[:, 16:].argmax(axis=1)
     return bytes((high * 16 + low).astype(np.uint8).tolist())
-
-
-@lru_cache(maxsize=64)
-def _waves(window: int) -> Samples:
-    t = np.arange(window)[:, None] / HEARD_RATE
-    return np.exp(-2j * np.pi * t * np.array(TONES)).astype(np.complex64)

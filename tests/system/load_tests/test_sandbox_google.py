@@ -9,8 +9,8 @@ import wave
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import (
+    BadRequest,
     Forbidden,
-    InvalidArgument,
     NotFound,
     ServiceUnavailable,
     TooManyRequests,
@@ -433,7 +433,7 @@ def test_quotas_and_faults_as_the_client_reads_them(box):
         (503, ServiceUnavailable),
         (403, Forbidden),
         (404, NotFound),
-        (400, InvalidArgument),
+        (400, BadRequest),
     ):
         box.faults({**rule, "status": status})
         with pytest.raises(kind):
