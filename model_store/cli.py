@@ -8,10 +8,11 @@ from pathlib import Path
 from model_store import commands
 from model_store.errors import StoreError
 from model_store.load import CATALOG
+from model_store.loaded import PORT
 from model_store.pack import ARCHIVES, Places
 
 EPILOG = """commands:
-  list     the catalog, and what of it is packed
+  list     the catalog: licence, size, memory, speed; what is packed, and loaded on which device
   pack     fetch, check, convert and pack models (without names: the default ones)
   verify   check packed archives file by file (without names: all of them)
   remove   delete archives; downloads stay in the cache
@@ -44,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
         help="instead of the entry's choice",
     )
     made.add_argument("--force", action="store_true", help="pack although nothing changed")
+    made.add_argument(
+        "--status-port", type=int, default=PORT, help="the supervisor's, for what is loaded"
+    )
     made.add_argument("--json", action="store_true", help="list for programs")
     return made
 
@@ -73,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, places: Places) -> int:
     if options.command == "list":
-        return commands.show(places, options.names, as_json=options.json)
+        return commands.show(
+            places, options.names, status_port=options.status_port, as_json=options.json
+        )
     if options.command == "pack":
         return commands.pack_all(places, options.names, options.engine, force=options.force)
     if options.command == "verify":

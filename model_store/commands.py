@@ -9,14 +9,16 @@ from model_store.entry import Engine, Entry
 from model_store.errors import CatalogError, StoreError
 from model_store.listing import rows, table
 from model_store.load import choose, load_catalog
+from model_store.loaded import ask_supervisor
 from model_store.pack import Packed, Places, pack
 
 
-def show(places: Places, names: list[str], *, as_json: bool) -> int:
-    """The catalog as a table, or as JSON."""
+def show(places: Places, names: list[str], *, status_port: int, as_json: bool) -> int:
+    """The catalog as a table, or as JSON; what is loaded is asked of the supervisor."""
     entries = load_catalog(places.catalog)
     wanted = {choose(entries, name, None)[0].name for name in names} or set(entries)
-    found = rows([entry for entry in entries.values() if entry.name in wanted], places)
+    chosen = [entry for entry in entries.values() if entry.name in wanted]
+    found = rows(chosen, places, ask_supervisor(status_port))
     if as_json:
         print(json.dumps(found, indent=1))
     else:

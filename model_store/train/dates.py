@@ -29,8 +29,8 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Arguments of `nn.Transformer`; eight heads, and what is not named is torch's default."""
 RECIPES: dict[str, dict[str, Any]] = {
-    "full": {"steps": 300, "batch": 32, "rate": 4e-4, "warmup": 40},
-    "small": {"steps": 600, "batch": 96, "rate": 2e-3, "warmup": 60},
+    "full": {"steps": 200, "batch": 32, "rate": 4e-4, "warmup": 40},
+    "small": {"steps": 500, "batch": 96, "rate": 2e-3, "warmup": 60},
 }
 
 

@@ -9,6 +9,7 @@ Source: Vaswani et al., Attention Is All You Need, 2017; pre-norm as in Xiong et
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,16 +50,19 @@ class TextTransformer(nn.Module):
         self.target_embedding = nn.Embedding(shape.vocab_size, shape.d_model, padding_idx=PAD)
         for table in (self.source_embedding, self.target_embedding):
             nn.init.normal_(table.weight, std=shape.d_model**-0.5)
-        self.transformer = nn.Transformer(
-            d_model=shape.d_model,
-            nhead=shape.nhead,
-            num_encoder_layers=shape.num_encoder_layers,
-            num_decoder_layers=shape.num_decoder_layers,
-            dim_feedforward=shape.dim_feedforward,
-            dropout=dropout,
-            norm_first=shape.norm_first,
-            batch_first=True,
-        )
+        with warnings.catch_warnings():
+            # That pre-norm rules out nested tensors, which are not used here.
+            warnings.simplefilter("ignore", UserWarning)
+            self.transformer = nn.Transformer(
+                d_model=shape.d_model,
+                nhead=shape.nhead,
+                num_encoder_layers=shape.num_encoder_layers,
+                num_decoder_layers=shape.num_decoder_layers,
+                dim_feedforward=shape.dim_feedforward,
+                dropout=dropout,
+                norm_first=shape.norm_first,
+                batch_first=True,
+            )
         self.output = nn.Linear(shape.d_model, shape.vocab_size)
         self.register_buffer("places", sines(shape.max_length, shape.d_model), persistent=False)
 
@@ -129,7 +133,7 @@ def fit(model: TextTransformer, recipe: Recipe, draw: Callable[[int], Rows]) -> 
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        yield float(loss)
+        yield float(loss.detach())
     model.eval()
 
 

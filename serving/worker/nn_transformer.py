@@ -10,6 +10,7 @@ Source: Vaswani et al., Attention Is All You Need, 2017.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,17 +53,20 @@ class TextTransformer(nn.Module):
         self.scale = math.sqrt(shape.d_model)
         self.source_embedding = nn.Embedding(shape.vocab_size, shape.d_model)
         self.target_embedding = nn.Embedding(shape.vocab_size, shape.d_model)
-        self.transformer = nn.Transformer(
-            d_model=shape.d_model,
-            nhead=shape.nhead,
-            num_encoder_layers=shape.num_encoder_layers,
-            num_decoder_layers=shape.num_decoder_layers,
-            dim_feedforward=shape.dim_feedforward,
-            dropout=0.0,
-            activation=shape.activation,
-            norm_first=shape.norm_first,
-            batch_first=True,
-        )
+        with warnings.catch_warnings():
+            # That pre-norm rules out nested tensors, which are not used here.
+            warnings.simplefilter("ignore", UserWarning)
+            self.transformer = nn.Transformer(
+                d_model=shape.d_model,
+                nhead=shape.nhead,
+                num_encoder_layers=shape.num_encoder_layers,
+                num_decoder_layers=shape.num_decoder_layers,
+                dim_feedforward=shape.dim_feedforward,
+                dropout=0.0,
+                activation=shape.activation,
+                norm_first=shape.norm_first,
+                batch_first=True,
+            )
         self.output = nn.Linear(shape.d_model, shape.vocab_size)
         places = sines(shape.max_length, shape.d_model)
         self.register_buffer("places", places, persistent=False)

@@ -4,8 +4,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "unit" / "serving"
 
-if "serving_models" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("serving_models", ROOT / "serving_tiny.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["serving_models"] = module
-    spec.loader.exec_module(module)
+for name, file in (
+    ("serving_models", "serving_tiny.py"),
+    ("translate_models", "translate_tiny.py"),
+):
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)

@@ -78,22 +78,55 @@ def test_verify_says_which_file_differs(
 def test_the_table_has_a_line_for_each_model(
     store: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Name, tasks, engine, licence, size, packed or not, checksum."""
-    monkeypatch.setenv("COLUMNS", "140")
+    """What it is, its size and speed, whether it is packed and loaded; nothing is made up."""
+    monkeypatch.setenv("COLUMNS", "200")
     main(["pack", *store])
     capsys.readouterr()
     assert main(["list", *store]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "tasks", "engine", "licence", "size", "packed", "sha256"]
+    assert lines[0].split() == [
+        *("name", "tasks", "engine", "licence", "languages", "size", "memory", "speed", "packed"),
+        *("loaded", "device", "sha256"),
+    ]
     assert [line.split()[0] for line in lines[1:]] == [
         "encoder",
         "encoder-ctranslate2",
         "tiny",
         "tiny-ctranslate2",
     ]
-    assert re.search(r"tiny +complete +torch +Apache-2.0 +\d+ MB +yes +[0-9a-f]{12}", lines[3])
+    assert re.search(
+        r"tiny +complete +torch +Apache-2.0 +en +\d+ MB +\? +\? +yes +\? +[0-9a-f]{12}", lines[3]
+    )
     assert main(["list", "tiny", *store]) == 0
     assert "encoder" not in capsys.readouterr().out
+
+
+def test_the_list_knows_what_is_loaded(
+    store: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the supervisor's status page; one that answers nonsense, or none, is `not known`."""
+    from serving.supervisor.status import StatusServer
+
+    def listed(said: dict[str, object]) -> dict[str, tuple[str | None, str | None]]:
+        server = StatusServer(0, lambda: said, lambda: True)
+        server.start()
+        try:
+            assert main(["list", *store, "--json", "--status-port", str(server.port)]) == 0
+        finally:
+            server.close()
+        rows = json.loads(capsys.readouterr().out)
+        return {row["name"]: (row["loaded"], row["device"]) for row in rows}
+
+    models = {"tiny": {"ready": True}, "encoder": {"ready": False}}
+    found = listed({"up": True, "device": "cpu", "models": models})
+    assert found == {
+        "tiny": ("ready", "cpu"),
+        "encoder": ("starting", "cpu"),
+        "tiny-ctranslate2": ("no", None),
+        "encoder-ctranslate2": ("no", None),
+    }
+    assert set(listed({"up": False, "device": "cpu", "models": models}).values()) == {(None, None)}
+    assert set(listed({"hello": "world"}).values()) == {(None, None)}
 
 
 def test_one_failure_does_not_keep_the_others_back(
