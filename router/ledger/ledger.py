@@ -291,7 +291,6 @@ class Ledger:
             else:
                 self._queue(Settle(spent.ask.id, spent.cost, spent.units, self._now()))
 
-
     def _wrote(self, spent: Spent, written: asyncio.Future[bool]) -> None:
         if not written.cancelled() and not written.exception() and written.result():
             self._allowance.fitted(spent)

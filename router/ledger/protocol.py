@@ -23,8 +23,8 @@ them over all interleavings, and with each guard removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
@@ -105,12 +105,22 @@ class Books(msgspec.Struct):
 class Protocol:
     """The moves. Small methods each hold one guard, so that the check can take it away."""
 
+    def __init__(self) -> None:
+        self._moves: dict[type, Callable[[Books, Row, Any], bool]] = {
+            Dispatch: self.dispatch,
+            Settle: self.settle,
+            Capture: self.capture,
+            Release: self.release,
+            Lapse: self.lapse,
+            Reconcile: self.reconcile,
+        }
+
     def fits(self, account: Account, bound: int, limit: int) -> bool:
         return account.used + bound <= limit
 
-    def open(self, row: Row | None) -> bool:
+    def open(self, row: Row) -> bool:
         """May this reservation pass the fence."""
-        return row is not None and row.state == "R"
+        return row.state == "R"
 
     def in_time(self, row: Row, now: float) -> bool:
         return now < row.due
@@ -130,19 +140,7 @@ class Protocol:
         if isinstance(move, Reserve):
             return self.reserve(books, move)
         row = books.rows.get(move.bill.id if isinstance(move, Reconcile) else move.id)
-        if isinstance(move, Dispatch):
-            return self.dispatch(books, row, move)
-        if row is None:
-            return False
-        if isinstance(move, Settle):
-            return self.settle(books, row, move)
-        if isinstance(move, Capture):
-            return row.state == "D" and self.capture(books, row, move.now)
-        if isinstance(move, Release):
-            return self.recalled(row, unsent=move.unsent) and self.refund(books, row, move.now)
-        if isinstance(move, Lapse):
-            return self.lapse(books, row, move)
-        return self.reconcile(books, row, move)
+        return row is not None and self._moves[type(move)](books, row, move)
 
     def reserve(self, books: Books, move: Reserve) -> Result:
         """A Hold, or why not. *forced*: whether it fitted."""
@@ -162,15 +160,17 @@ class Protocol:
             books.events.append(_overrun(over, ask.id))
         for key in keys:
             books.accounts[key].held += ask.bound
-        row = Row(ask.id, "R", ask.bound, ask.expires, keys, ask.price or ask.backend, units=ask.units)
+        row = Row(
+            ask.id, "R", ask.bound, ask.expires, keys, ask.price or ask.backend, units=ask.units
+        )
         if move.dispatched:
             row.state, row.due, row.sent = "D", ask.due, move.now
         books.rows[ask.id] = row
         books.new.append(move)
         return over is None if move.forced else Hold(ask, move.dispatched)
 
-    def dispatch(self, books: Books, row: Row | None, move: Dispatch) -> bool:
-        if row is None or not self.open(row) or not self.in_time(row, move.now):
+    def dispatch(self, books: Books, row: Row, move: Dispatch) -> bool:
+        if not self.open(row) or not self.in_time(row, move.now):
             return False
         row.state, row.due, row.sent = "D", move.due, move.now
         books.changed.add(row.id)
@@ -181,32 +181,48 @@ class Protocol:
             if row.state != "S" and move.cost:
                 books.events.append(_stray(row, move))
             return False
-        self.post(books, row, move.cost, move.units, move.now)
+        captured = row.state == "C"
+        for account in _accounts(books, row):
+            if captured:
+                account.posted += move.cost - row.bound
+            else:
+                account.held -= row.bound
+                account.posted += move.cost
+        row.units = move.units or row.units
+        _end(books, row, "S", move.cost, move.now)
         if move.cost > row.bound:
             books.frozen.append(row)
             books.events.append(_too_low(row, move.cost))
         return True
 
-    def post(self, books: Books, row: Row, cost: int, units: str, now: float) -> None:
-        """Replace what is held or captured by the cost."""
-        captured = row.state == "C"
-        for account in _accounts(books, row):
-            if captured:
-                account.posted += cost - row.bound
-            else:
-                account.held -= row.bound
-                account.posted += cost
-        row.units = units or row.units
-        _end(books, row, "S", cost, now)
-
-    def capture(self, books: Books, row: Row, now: float) -> bool:
+    def capture(self, books: Books, row: Row, move: Capture | Lapse) -> bool:
+        if row.state != "D":
+            return False
         for account in _accounts(books, row):
             account.held -= row.bound
             account.posted += row.bound
-        _end(books, row, "C", row.bound, now)
+        _end(books, row, "C", row.bound, move.now)
         return True
 
-    def refund(self, books: Books, row: Row, now: float) -> bool:
+    def release(self, books: Books, row: Row, move: Release) -> bool:
+        return self.recalled(row, unsent=move.unsent) and self._refund(books, row, move.now)
+
+    def lapse(self, books: Books, row: Row, move: Lapse) -> bool:
+        if not self.lapsed(row, move.now):
+            return False
+        if row.state == "R":
+            return self._refund(books, row, move.now)
+        return self.capture(books, row, move)
+
+    def reconcile(self, books: Books, row: Row, move: Reconcile) -> bool:
+        bill = move.bill
+        if row.state != "C":
+            return False
+        if bill.cost is None:
+            return self._refund(books, row, move.now)
+        return self.settle(books, row, Settle(row.id, bill.cost, bill.units, move.now))
+
+    def _refund(self, books: Books, row: Row, now: float) -> bool:
         captured = row.state == "C"
         for account in _accounts(books, row):
             if captured:
@@ -215,20 +231,6 @@ class Protocol:
                 account.held -= row.bound
         _end(books, row, "X", 0, now)
         return True
-
-    def lapse(self, books: Books, row: Row, move: Lapse) -> bool:
-        if not self.lapsed(row, move.now):
-            return False
-        if row.state == "R":
-            return self.refund(books, row, move.now)
-        return row.state == "D" and self.capture(books, row, move.now)
-
-    def reconcile(self, books: Books, row: Row, move: Reconcile) -> bool:
-        if row.state != "C":
-            return False
-        if move.bill.cost is None:
-            return self.refund(books, row, move.now)
-        return self.settle(books, row, Settle(row.id, move.bill.cost, move.bill.units, move.now))
 
 
 def _accounts(books: Books, row: Row) -> Iterable[Account]:

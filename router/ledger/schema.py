@@ -84,7 +84,6 @@ reservation = Table(
         postgresql_where=text("state = 'C'"),
     ),
     Index("ix_reservation_made", "made"),
-    Index("ix_reservation_call", "call"),
     sqlite_with_rowid=False,
 )
 """One attempt: what is held, or what it took. `budgets` are the keys of the rows that it is in."""

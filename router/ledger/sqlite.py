@@ -14,13 +14,17 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 from sqlalchemy.dialects.sqlite import dialect
 
-from .statements import Statements
+from .statements import ROWS, Statement, Statements
 
+Rows = Sequence[Sequence[Any]]
+CHUNK = 64
+"""Rows per statement: as many texts of each are kept prepared at most."""
 MOST_WAIT = 0.002
 """Seconds between two tries for the file's lock, at most."""
 
@@ -35,13 +39,18 @@ class SqliteDriver:
         patience: float = 0.5,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
     ) -> None:
-        self.statements = Statements(dialect(paramstyle="named"))
+        self.statements = Statements(dialect())
         self._path, self._patience, self._synchronous = path, patience, synchronous
         self._connection: sqlite3.Connection | None = None
+        self._texts: dict[tuple[str, int], str] = {}
 
     def connect(self) -> None:
         connection = sqlite3.connect(
-            self._path, timeout=self._patience, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=self._patience,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=8 * CHUNK,
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
@@ -63,7 +72,7 @@ class SqliteDriver:
         """Nothing to do: every wait for the file ends by *patience*."""
 
     def begin(self) -> None:
-        self._waiting("BEGIN IMMEDIATE", {})
+        self._waiting("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         self._cursor.execute("COMMIT")
@@ -73,17 +82,34 @@ class SqliteDriver:
             if self._connection is not None and self._connection.in_transaction:
                 self._connection.rollback()
 
-    def fetch(self, sql: str, rows: str) -> list[tuple[Any, ...]]:
-        return self._cursor.execute(sql, {"rows": rows}).fetchall()
+    def fetch(self, sql: Statement, rows: Rows) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at : at + CHUNK]
+            found += self._cursor.execute(self._text(sql, len(some)), _flat(some)).fetchall()
+        return found
 
-    def write(self, sql: str, rows: str) -> None:
-        self._cursor.execute(sql, {"rows": rows})
+    def write(self, sql: Statement, rows: Rows) -> None:
+        if not sql.width:
+            self._cursor.execute(sql.text)
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at : at + CHUNK]
+            self._cursor.execute(self._text(sql, len(some)), _flat(some))
 
-    def alone(self, sql: str, rows: str) -> tuple[list[tuple[Any, ...]], int]:
-        self._waiting(sql, {"rows": rows})
+    def alone(self, sql: Statement, rows: Rows) -> tuple[list[tuple[Any, ...]], int]:
+        self._waiting(self._text(sql, len(rows)), _flat(rows))
         return self._cursor.fetchall(), self._cursor.rowcount
 
-    def _waiting(self, sql: str, values: dict[str, str]) -> None:
+    def _text(self, sql: Statement, rows: int) -> str:
+        """*sql* with the places of its rows in it."""
+        text = self._texts.get((sql.text, rows))
+        if text is None:
+            row = f"({', '.join('?' * sql.width)})"
+            values = f"(VALUES {', '.join([row] * rows)})" if sql.width else ""
+            text = self._texts[sql.text, rows] = sql.text.replace(ROWS, values)
+        return text
+
+    def _waiting(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run *sql*, waiting for the writers of other processes. Raises OperationalError."""
         if self._connection is None:
             raise sqlite3.OperationalError("not connected")
@@ -102,3 +128,7 @@ class SqliteDriver:
             # Of different length, or two who wait would always try together.
             time.sleep(wait * (0.5 + random.random()))  # noqa: S311 - keeps no secret
             wait = min(wait * 1.5, MOST_WAIT)
+
+
+def _flat(rows: Rows) -> list[Any]:
+    return [value for row in rows for value in row]

