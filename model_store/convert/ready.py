@@ -5,6 +5,7 @@
 * ONNX Runtime: `.onnx` files as they are. A pickle of weights beside them becomes safetensors.
 """
 
+import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -89,5 +90,5 @@ def _safe(file: Path, name: str, folder: Path) -> None:
         # Only plain tensors are read: a pickle could run code otherwise.
         weights = torch.load(file, map_location="cpu", weights_only=True)
         save_file({key: value.contiguous() for key, value in weights.items()}, folder / name)
-    except (RuntimeError, ValueError, AttributeError, OSError) as error:
+    except (RuntimeError, ValueError, AttributeError, OSError, pickle.UnpicklingError) as error:
         raise ConversionError(f"{file.name} holds no plain weights: {reason(error)}") from error

@@ -1,8 +1,9 @@
 """Keeps one TorchServe running: start, look, restart.
 
 `tick` is called a few times a second by the main thread and never waits long. A start is given
-`START_SECONDS` to bring every model up; afterwards a model that hangs, or a server that does not
-answer pings, is ended and started anew. Tiny requests run on threads, one per model at most.
+`START_SECONDS` to bring a model up; one that cannot load (a program that it needs is missing) does
+not stop the others. A model that hangs afterwards, or a server that does not answer pings, is ended
+and started anew. Tiny requests run on threads, one per model at most.
 """
 
 import logging
@@ -137,8 +138,9 @@ class Keeper:
                 if health.wants_canary(now, known=self._tasks[model] is not None):
                     self._ask(model, health)
         self._was_ready = self._note_ready(now)
-        late = not self._was_ready and now - self._started > START_SECONDS
-        silent = self._was_ready and now - self._heard > SILENT_SECONDS
+        serves = self._was_ready or any(health.ready for health in self._health.values())
+        late = not serves and now - self._started > START_SECONDS
+        silent = serves and now - self._heard > SILENT_SECONDS
         if late or silent or any(health.hung for health in self._health.values()):
             why = (
                 "not ready in time" if late else "no answer to ping" if silent else "a model hangs"

@@ -6,7 +6,6 @@ Requests take turns, a sentence each, so that a long text does not keep a short 
 import logging
 import os
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,13 @@ from serving.worker.settings import Settings, read_settings
 from serving.worker.speak_answer import SpokenAnswer
 from serving.worker.speak_phonemes import Clauses, Espeak, ids, phonemes
 from serving.worker.speak_sentences import sentences
+from serving.worker.speak_turns import Spoken, speak_next
 from serving.worker.speak_voice import Voice, read_voice
 from serving.worker.wire import Refused, Speak, decode, refuse
 
 logger = logging.getLogger(__name__)
 SLOWEST, FASTEST = 0.25, 4.0
-PAUSE = 0.2
-"""Seconds between two sentences, as piper's own program has it."""
 CHARACTERS = 4096
-
-
-class Spoken:
-    """What is still to be spoken of one request."""
-
-    def __init__(self, voice: Voice, parts: list[list[int]], speed: float) -> None:
-        """`parts` are sentences as phoneme ids."""
-        self.voice, self.parts, self.speed = voice, parts, speed
-        self.begun = False
-
-
-def speak_next(turn: Sequence[Job]) -> None:
-    """The next sentence of each job."""
-    for job in turn:
-        state: Spoken = job.state
-        samples = state.voice.speak(state.parts[0], state.speed)
-        pause = state.voice.silence(PAUSE / state.speed) if state.begun else b""
-        state.begun = True
-        del state.parts[0]
-        job.put(pause + samples)
-        if not state.parts:
-            job.end()
 
 
 class SpeakHandler:

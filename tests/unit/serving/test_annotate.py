@@ -12,7 +12,8 @@ from media_makers import ask, encoded
 from PIL import Image
 
 from serving.worker.annotate_faces import FaceFinder
-from serving.worker.annotate_handler import AnnotateHandler, finding, read_text
+from serving.worker.annotate_findings import finding, read_text
+from serving.worker.annotate_handler import AnnotateHandler
 from serving.worker.annotate_labels import Labeller, read_names
 from serving.worker.annotate_picture import MOST_PIXELS, read_picture
 from serving.worker.extras import need

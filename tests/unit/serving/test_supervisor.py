@@ -155,12 +155,13 @@ def test_a_model_is_ready_only_with_a_worker_and_an_answer():
 class World:
     """Clock, servers and probe in one."""
 
-    def __init__(self):
+    def __init__(self, tasks=None):
+        self.broken = ""
         self.now, self.servers, self.published = 0.0, [], []
         self.described, self.answer, self.pings = IDLE, True, True
         self.keeper = Keeper(
             start=self.start, keys=lambda: {"inference": f"k{len(self.servers)}", "management": "m"},
-            publish=self.published.append, probe=self, tasks={"m": "chat"}, device="cpu",
+            publish=self.published.append, probe=self, tasks=tasks or {"m": "chat"}, device="cpu",
             clock=lambda: self.now, spawn=lambda work: work(),
         )  # fmt: skip
 
@@ -174,7 +175,7 @@ class World:
         return self.pings
 
     def describe(self, model, key):
-        return self.described
+        return None if model == self.broken else self.described
 
     def canary(self, model, task, key, timeout):
         return self.answer
@@ -224,6 +225,19 @@ def test_a_start_that_never_ends_is_given_up():
     world.run(START_SECONDS - 1)
     assert len(world.servers) == 1
     world.run(5)
+    assert len(world.servers) == 2
+
+
+def test_a_model_that_cannot_load_does_not_stop_the_others():
+    """It is shown as not ready; nothing is restarted for its sake, unless pings fail."""
+    world = World({"m": "chat", "v": "speak"})
+    world.broken = "v"
+    world.run(3 * START_SECONDS)
+    assert len(world.servers) == 1
+    shown = world.keeper.report()["models"]
+    assert (shown["m"]["ready"], shown["v"]["ready"], world.keeper.ready) == (True, False, False)
+    world.pings = False
+    world.run(SILENT_SECONDS + 10)
     assert len(world.servers) == 2
 
 
