@@ -1,4 +1,4 @@
-"""Weights as safetensors: GGUF and pickled ones are rewritten by Transformers, in float32.
+"""Weights as safetensors: GGUF and pickled ones are rewritten, those of Transformers in float32.
 
 Loading a GGUF takes a minute where safetensors take a second, and a pickle can run code; so this is
 done once, when packing, and the worker reads safetensors only.
@@ -7,6 +7,7 @@ done once, when packing, and the worker reads safetensors only.
 import gc
 import io
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -29,6 +30,7 @@ OTHER_WEIGHTS = (
     ".tflite",
     ".pkl",
 )
+STATE_DICT = "state_dict.pt"  # of a module of torch's own, as `torch.save` writes it
 PROSE = (".md", ".gitattributes", ".png", ".jpg", ".svg", ".pdf", ".py")
 
 
@@ -53,7 +55,8 @@ def _weights(names: list[str]) -> str | None:
         raise ConversionError(
             f"There are several GGUF files ({', '.join(gguf)}); list one under source.files."
         )
-    return next(iter(gguf), "pytorch_model.bin" if "pytorch_model.bin" in names else None)
+    pickled = (name for name in ("pytorch_model.bin", STATE_DICT) if name in names)
+    return next(iter(gguf), next(pickled, None))
 
 
 @contextmanager
@@ -85,13 +88,16 @@ def to_safetensors(files: dict[str, Path], into: Path) -> None:
         with quiet_transformers() as transformers:
             if weights.endswith(".gguf"):
                 _from_gguf(transformers, files[weights], into)
+            elif weights == STATE_DICT:
+                _from_state_dict(files[weights], into)
             else:
                 _from_pickle(transformers, files[weights].parent, into)
     except (ImportError, ValueError, OSError, RuntimeError, KeyError, AttributeError) as error:
         raise ConversionError(f"Transformers cannot convert {weights}: {reason(error)}") from error
     for name, file in files.items():
         # What the source brought wins over what Transformers derived, but for the configuration.
-        if is_side_file(name) and name != "config.json":
+        derived = name == "config.json" and (into / name).exists()
+        if is_side_file(name) and not derived:
             (into / PurePosixPath(name)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, into / name)
 
@@ -116,6 +122,23 @@ def _from_gguf(transformers: Any, file: Path, into: Path) -> None:
         del model.config.quantization_config
     model.save_pretrained(into)
     tokenizer.save_pretrained(into)
+
+
+def _from_state_dict(file: Path, into: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds, only where needed
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"it holds more than tensors ({reason(error)})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError("it is no state dict, which maps names to tensors")
+    # Weights that two names share are written twice: the file knows no sharing.
+    save_file(
+        {name: value.detach().clone().contiguous() for name, value in state.items()},
+        into / "model.safetensors",
+    )
 
 
 def _from_pickle(transformers: Any, folder: Path, into: Path) -> None:

@@ -110,6 +110,28 @@ def test_pickled_weights_become_safetensors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tensors["classifier.weight"], state["classifier.weight"].numpy())
 
 
+def test_a_state_dict_becomes_safetensors(tmp_path: Path) -> None:
+    """As of `torch.save(model.state_dict())`; the configuration stays, code is never run."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "nn.Transformer"}')
+    weight = torch.arange(6.0).reshape(2, 3)
+    torch.save({"a.weight": weight, "b.weight": weight, "c": weight.T}, folder / "state_dict.pt")
+    found = files(folder, "torch", tmp_path)
+    assert set(found) == {"config.json", "model.safetensors"}
+    assert found["config.json"].read_text() == '{"model_type": "nn.Transformer"}'
+    tensors = load_file(found["model.safetensors"])
+    assert torch.equal(tensors["b.weight"], weight)
+    assert torch.equal(tensors["c"], weight.T)
+    for bad, message in (({"a": object()}, "more than tensors"), ([weight], "no state dict")):
+        torch.save(bad, folder / "state_dict.pt")
+        with pytest.raises(ConversionError, match=message):
+            files(folder, "torch", tmp_path)
+
+
 def write_gguf(file: Path) -> None:
     """A GGUF of a one-layer Llama with this test's words, by the format's own package."""
     import gguf

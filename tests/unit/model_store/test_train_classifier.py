@@ -110,6 +110,7 @@ def test_a_folder_is_a_base(store: list[str], tmp_path: Path) -> None:
 )
 def test_wishes_that_cannot_be_met(
     store: list[str],
+    *,
     name: str,
     more: list[str],
     message: str,
