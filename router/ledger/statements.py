@@ -151,7 +151,7 @@ class Statements:
     def _move(self) -> Executable:
         """Rows are id, state, cost, units, due, sent, ended."""
         names = ("state", "cost", "units", "due", "sent", "ended")
-        when = Double()
+        when: Any = Double()
         key, *values = self._rows(Text(), Text(), BigInteger(), Text(), when, when, when).c
         changed = dict(zip(names, values, strict=True))
         return update(reservation).values(changed).where(reservation.c.id == key)
