@@ -15,6 +15,7 @@ from serving.worker.generation import Answer, Desk
 from serving.worker.prompts import (
     end_tokens,
     fit,
+    has_encoder,
     load_tokenizer,
     longest_context,
     prompt_ids,
@@ -62,6 +63,15 @@ def open_engine(
     torch.set_num_threads(threads)
     bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     dtype = choose_dtype(settings, device, bf16)
+    if has_encoder(model_dir):
+        from serving.worker import torch_seq2seq  # noqa: PLC0415
+
+        model = torch_encoder.load("AutoModelForSeq2SeqLM", model_dir, settings, dtype)
+        return torch_seq2seq.TorchSeq2Seq(
+            torch_encoder.prepare(model, settings, device),
+            ends=ends, context=context, device=device, pad_id=tokenizer.pad_token_id or 0,
+            most=most,
+        )  # fmt: skip
     model = torch_encoder.load("AutoModelForCausalLM", model_dir, settings, dtype)
     model = torch_encoder.prepare(model, settings, device)
     return torch_generator.TorchGenerator(
@@ -86,6 +96,7 @@ class GenerationHandler:
         wish = os.environ.get("ISOCOST_DEVICE", "auto")
         device = choose_device(self.settings, properties.get("gpu_id"), torch, wish)
         most = min(self.settings.max_batch, int(config.get("batchSize") or 1))
+        self.closed = has_encoder(model_dir)
         self.tokenizer = load_tokenizer(model_dir)
         self.engine = open_engine(
             self.settings,
@@ -110,9 +121,9 @@ class GenerationHandler:
     def _open(self, item: dict[str, Any], context: Any, index: int) -> Answer | str:
         try:
             request = self._read(item)
-            prompt = prompt_ids(self.tokenizer, request)
+            prompt = prompt_ids(self.tokenizer, request, closed=self.closed)
             sampling = Sampling(
-                fit(len(prompt), request.max_tokens, self.engine.context),
+                fit(len(prompt), request.max_tokens, self.engine.context, apart=self.closed),
                 self.settings.temperature if request.temperature is None else request.temperature,
                 request.top_p or self.settings.top_p,
                 request.seed,

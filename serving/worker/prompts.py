@@ -29,8 +29,8 @@ def token_rows(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in backend.encode_batch_fast(list(texts))]
 
 
-def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:
-    """Token ids to continue.
+def prompt_ids(tokenizer: Any, request: Chat | Complete, *, closed: bool = False) -> list[int]:
+    """Token ids to continue; `closed` leaves the end token there, for models with an encoder.
 
     Raises: Refused where the model has no chat template, the template refuses the messages, or
     nothing is left to continue.
@@ -38,7 +38,7 @@ def prompt_ids(tokenizer: Any, request: Chat | Complete) -> list[int]:
     if isinstance(request, Complete):
         ids: list[int] = tokenizer(request.prompt)["input_ids"]
         end = tokenizer.eos_token_id
-        while len(ids) > 1 and ids[-1] == end:
+        while not closed and len(ids) > 1 and ids[-1] == end:
             ids = ids[:-1]  # some tokenizers close each text, and a closed text has no continuation
     else:
         ids = tokenizer(_render(tokenizer, request), add_special_tokens=False)["input_ids"]
@@ -71,6 +71,13 @@ def end_tokens(tokenizer: Any, model_dir: Path) -> list[int]:
     return sorted(end for end in ends if end is not None)
 
 
+def has_encoder(model_dir: Path) -> bool:
+    """Whether a model reads the prompt by an encoder, as T5 does."""
+    file = model_dir / "config.json"
+    config = msgspec.json.decode(file.read_bytes()) if file.exists() else {}
+    return bool(config.get("is_encoder_decoder"))
+
+
 def longest_context(asked: int | None, model_dir: Path, tokenizer: Any) -> int:
     """Tokens that fit: the setting, else what the model's config or its tokenizer says."""
     if asked:
@@ -82,13 +89,13 @@ def longest_context(asked: int | None, model_dir: Path, tokenizer: Any) -> int:
     return min(limits, default=512)
 
 
-def fit(size: int, max_tokens: int | None, context: int) -> int:
-    """Tokens that may be generated after a prompt of `size`.
+def fit(size: int, max_tokens: int | None, context: int, *, apart: bool = False) -> int:
+    """Tokens that may be generated after a prompt of `size`; `apart` bounds each by itself.
 
     Raises: Refused with `context_length_exceeded` when the prompt and the tokens asked for do not
     fit; a default that was not asked for is cut instead.
     """
-    room = context - size
+    room = context if apart and size <= context else context - size
     if room < 1 or (max_tokens or 0) > room:
         asked = f" and {max_tokens} were asked for" if max_tokens else ""
         message = (

@@ -48,6 +48,7 @@ def teach(model: Any, rows: list[tuple[list[int], list[int], list[int]]], pad: i
     """Until it knows the rows by heart: source ids, start of the target, its other ids."""
     import torch
 
+    torch.set_num_threads(1)  # threads that wait for each other cost more than so small a net
     width, reach = (max(len(row[0]) for row in rows), max(len(row[1] + row[2]) for row in rows))
     source = torch.tensor([row[0] + [pad] * (width - len(row[0])) for row in rows])
     whole = [row[1] + row[2] for row in rows]
