@@ -18,7 +18,7 @@ from serving.worker.rounds import Job, Rounds
 from serving.worker.settings import Settings, read_settings
 from serving.worker.speak_answer import SpokenAnswer
 from serving.worker.speak_phonemes import Clauses, Espeak, ids, phonemes
-from serving.worker.speak_sentences import sentences
+from serving.worker.speak_sentences import cut, sentences
 from serving.worker.speak_turns import Spoken, speak_next
 from serving.worker.speak_voice import Voice, read_voice
 from serving.worker.wire import Refused, Speak, decode, refuse
@@ -26,6 +26,8 @@ from serving.worker.wire import Refused, Speak, decode, refuse
 logger = logging.getLogger(__name__)
 SLOWEST, FASTEST = 0.25, 4.0
 CHARACTERS = 4096
+PHONEMES = 500
+"""Of one pass: digits are spoken longer than they are written, and work grows by the square."""
 
 
 class SpeakHandler:
@@ -103,7 +105,8 @@ class SpeakHandler:
             message = f"The voice {name!r} reads Latin letters; this text is in another script."
             raise Refused("unsupported", message)
         found = [phonemes(clauses) for clauses in espeak.clauses(sentences(request.text))]
-        parts = [ids(sounds, voice.about.phoneme_id_map) for sounds in found if sounds]
+        breaths = [part for sounds in found if sounds for part in cut(sounds, PHONEMES)]
+        parts = [ids(sounds, voice.about.phoneme_id_map) for sounds in breaths]
         if not parts:
             raise Refused("invalid_request", "The text holds nothing that can be spoken.")
         return Spoken(voice, parts, request.speed)

@@ -24,7 +24,7 @@ def sentences(text: str, longest: int = LONGEST) -> list[str]:
             found.append(text[start : match.end()])
             start = match.end()
     found.append(text[start:])
-    return [part for one in found for part in _cut(one.strip(), longest) if part]
+    return [part for one in found for part in cut(one.strip(), longest) if part]
 
 
 def _ends(text: str, start: int, match: re.Match[str]) -> bool:
@@ -37,7 +37,8 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     return not (after.islower() or initial or word.lower() in ABBREVIATIONS)
 
 
-def _cut(text: str, longest: int) -> list[str]:
+def cut(text: str, longest: int) -> list[str]:
+    """Parts of at most that length: cut at a clause, else at a space, else anywhere."""
     parts = []
     while len(text) > longest:
         at = _last(_CLAUSE, text, longest) or _last(_SPACE, text, longest) or longest
