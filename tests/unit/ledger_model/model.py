@@ -237,9 +237,16 @@ class Model:
 
     def wrong(self, state: State) -> str:
         """Which promise does not hold here; "" when all do."""
-        if state.broken:
-            return state.broken
         honest = max(self.bills) <= BOUND
+        callers = (self._uncovered(c, honest=honest) for c in state.callers)
+        return (
+            state.broken
+            or self._miscounted(state, honest=honest)
+            or next((wrong for wrong in callers if wrong), "")
+            or self._in_the_end(state)
+        )
+
+    def _miscounted(self, state: State, *, honest: bool) -> str:
         for n, (held, posted) in enumerate(state.accounts):
             mine = [c for c in state.callers if n in c.scopes]
             if honest and held + posted > self.caps[n]:
@@ -248,16 +255,16 @@ class Model:
                 return "held is not what is reserved"
             if posted != sum(c.cost for c in mine if c.state in {"S", "C"}):
                 return "posted is not what is settled"
-        for c in state.callers:
-            if c.late:
-                return "sent after it expired"
-            may_bill = BOUND * (1 + c.hedged) if c.vendor == WORKING else c.vendor
-            covered = {"R": BOUND, "D": BOUND, "C": c.cost, "S": c.cost}.get(c.state, 0)
-            if c.vendor != UNKNOWN and c.state in {"", "R"}:
-                return "sent before the fence"
-            if honest and may_bill > covered:
-                return "the vendor bills more than is held"
-        return self._in_the_end(state)
+        return ""
+
+    def _uncovered(self, c: Caller, *, honest: bool) -> str:
+        if c.late:
+            return "sent after it expired"
+        if c.vendor != UNKNOWN and c.state in {"", "R"}:
+            return "sent before the fence"
+        may_bill = BOUND * (1 + c.hedged) if c.vendor == WORKING else c.vendor
+        covered = {"R": BOUND, "D": BOUND, "C": c.cost, "S": c.cost}.get(c.state, 0)
+        return "the vendor bills more than is held" if honest and may_bill > covered else ""
 
     def _in_the_end(self, state: State) -> str:
         """Once all is quiet, sweep and reconcile leave nothing held, and the books are the bill."""
