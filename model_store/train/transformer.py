@@ -68,16 +68,22 @@ class TextTransformer(nn.Module):
 
     def forward(self, source: Any, target: Any) -> Any:
         """Logits [rows, target length, vocabulary] of ids padded on the right."""
+        return self.output(self.write(self.read(source), source, target))
+
+    def read(self, source: Any) -> Any:
+        """States [rows, source length, d_model]."""
+        entered = self._enter(self.source_embedding, source)
+        return self.transformer.encoder(entered, src_key_padding_mask=source == PAD)
+
+    def write(self, states: Any, source: Any, target: Any) -> Any:
+        """States [rows, target length, d_model]; each place sees the target up to itself."""
         size = target.shape[1]
-        return self.output(
-            self.transformer(
-                self._enter(self.source_embedding, source),
-                self._enter(self.target_embedding, target),
-                tgt_mask=torch.ones(size, size, dtype=torch.bool).triu(1),
-                src_key_padding_mask=source == PAD,
-                tgt_key_padding_mask=target == PAD,
-                memory_key_padding_mask=source == PAD,
-            )
+        return self.transformer.decoder(
+            self._enter(self.target_embedding, target),
+            states,
+            tgt_mask=torch.ones(size, size, dtype=torch.bool).triu(1),
+            tgt_key_padding_mask=target == PAD,
+            memory_key_padding_mask=source == PAD,
         )
 
     def _enter(self, table: Any, ids: Any) -> Any:
@@ -151,8 +157,10 @@ def greedy(model: TextTransformer, sources: Sequence[list[int]], longest: int) -
     target = torch.full((len(sources), 1), START)
     over = torch.zeros(len(sources), dtype=torch.bool)
     with torch.inference_mode():
+        states = model.read(source)
         for _ in range(longest):
-            best = model(source, target)[:, -1].argmax(-1).masked_fill(over, PAD)
+            last = model.write(states, source, target)[:, -1]
+            best = model.output(last).argmax(-1).masked_fill(over, PAD)
             target = torch.cat([target, best[:, None]], 1)
             over |= best == END
             if bool(over.all()):
