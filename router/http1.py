@@ -233,12 +233,13 @@ class Connection(asyncio.Protocol):
             if self.complete:
                 return b""
             await self._wait()
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
         return self.taken()
 
     def taken(self) -> bytes:
+        """What has come; room is made for more."""
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
         parts, self._parts, self._size = self._parts, [], 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -73,6 +73,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     config: Config
     service: Service
     routes: dict[str, Route]
+    tasks: dict[str, Task]
+    """Route -> what it does."""
     backends: dict[str, Backend]
     """By their name in the configuration; a backend's own name may end in `-sandbox`."""
     keys: Keys
@@ -124,7 +126,10 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         for name, spec in config.backends.items()
         if spec.status
     )
-    return Pipeline(config, service, routes, backends, keys, doors, statuses, tuple(warnings))
+    tasks = {name: route.task for name, route in routes.items()}
+    return Pipeline(
+        config, service, routes, tasks, backends, keys, doors, statuses, tuple(warnings)
+    )
 
 
 def _doors(config: Config) -> dict[tuple[str, Task], str]:

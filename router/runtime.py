@@ -23,6 +23,7 @@ from router.core.call import NOTHING, Call, Usage, added
 from router.core.ending import Ending
 from router.core.gate import Clock
 from router.core.service import Service
+from router.core.task import Task
 from router.decisions import Decision, Decisions
 from router.google_token import Tokens
 from router.http1 import Pool
@@ -64,7 +65,7 @@ class Runtime:
         self.body_limit = int(server.body_limit_mb * 1024 * 1024)
         self.media_limit = int(server.media_limit_mb * 1024 * 1024)
         self._stamp = self._mtime()
-        self._used: dict[str, Usage] = {}
+        self._used: dict[str, dict[Task, Usage]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def _world(self) -> World:
@@ -85,14 +86,15 @@ class Runtime:
         route = self.pipeline.routes.get(call.route)
         self.telemetry.record(call, ending, route)
         if ending.usage is not None and call.key is not None and call.task in BY_UNIT:
-            self._used[call.key.name] = added(self.used(call.key.name), ending.usage)
+            by_task = self._used.setdefault(call.key.name, {})
+            by_task[call.task] = added(by_task.get(call.task, NOTHING), ending.usage)
         decision = self.decisions.keep(call, ending, route)
         if self.journal is not None:
             self.journal.write(decision)
 
-    def used(self, key: str) -> Usage:
+    def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""
-        return self._used.get(key, NOTHING)
+        return self._used.get(key, {})
 
     def decision(self, call_id: str) -> dict[str, Any] | None:
         """The record of a call, whichever worker served it; None when it is too old."""

@@ -102,8 +102,10 @@ class _Stream:
         response = self._response
         try:
             if response.status >= 400:
+                pieces = []
                 while piece := await response.read():
-                    response.body += piece
+                    pieces.append(piece)
+                response.body = b"".join(pieces)
                 return _failed(self._endpoint, self._call, response)
             self._reader.head(response.headers)
             first = await self._next()

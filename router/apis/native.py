@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from router.core.api import Ask, Door, Path, Told, Writer
+from router.core.api import Ask, Door, Path, Question, Told, Writer
 from router.core.call import Call, Usage
 from router.core.errors import BadRequest
 from router.core.reply import Reply
@@ -38,6 +38,7 @@ class NativeDoor(OpenAIDoor):
 
     wire = "native"
     paths: tuple[Path, ...] = (Path("/v1/classify", "classify"),)
+    questions: tuple[Question, ...] = ()
 
     def ask(self, path: str, body: bytes, told: Told = NOTHING_TOLD) -> Ask:
         fields, asked = decode(raw_fields, body), decode(_body, body)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from router.cli import parser
+from router.cli.amounts import amounts
 from router.config import ConfigError, read
-from router.core.money import PICO, usd
 from router.pipeline import Pipeline, World, build
 
 
@@ -55,12 +55,7 @@ def main(words: list[str]) -> int:
         baseline = route.baseline.name if route.baseline else "none"
         print(f"route {name}: {route.task} by {served}; baseline {baseline}")
     for backend in pipeline.backends.values():
-        price = backend.price
-        cost = (
-            f"{price.machine_second * 3600 / PICO:.4g} USD/h"
-            if price.machine_second
-            else f"{usd(price.input_token * 10**6)} / {usd(price.output_token * 10**6)} USD/Mtok"
-        )
-        print(f"backend {backend.name}: {backend.model}, {cost} ({price.source})")
+        cost = "; ".join(amounts(backend.price)) or "nothing"
+        print(f"backend {backend.name}: {backend.model}, USD {cost} ({backend.price.source})")
     print(f"{given.config}: fine")
     return 0

@@ -43,10 +43,14 @@ class Abilities(msgspec.Struct, frozen=True):
         """The backend's own name of a voice."""
         if self.voices is None:
             return asked
+        if not asked:  # the choice is the backend's: its first
+            return self.voices.get(ANY) or next(iter(self.voices.values()), "")
         return self.voices.get(asked) or self.voices.get(ANY, asked)
 
     def _voice(self, request: SpeakRequest) -> str:
-        if self.voices is None or ANY in self.voices or request.voice in self.voices:
+        if self.voices is None or not request.voice:
+            return ""
+        if ANY in self.voices or request.voice in self.voices:
             return ""
         return f"it has no voice for {request.voice!r}"
 

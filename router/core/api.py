@@ -131,6 +131,7 @@ class Path(msgspec.Struct, frozen=True):
 
     pattern: str
     task: Task
+    methods: frozenset[str] = frozenset({"POST"})
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -140,6 +141,8 @@ class Told(msgspec.Struct, frozen=True):
     """The parts of the path that its pattern names."""
     query: Mapping[str, str] = {}
     headers: Mapping[bytes, bytes] = {}
+    tasks: Mapping[str, Task] = {}
+    """Route -> what it does, for bodies that do not say what they ask for."""
 
 
 class RouteFacts(msgspec.Struct, frozen=True):
@@ -158,8 +161,8 @@ class Facts(msgspec.Struct, frozen=True):
     key: Key
     routes: tuple[RouteFacts, ...]
     """Those that the key may use."""
-    used: Usage
-    """What this key has used since the process began."""
+    used: Mapping[Task, Usage]
+    """What this key has used since the process began, by task; of tasks billed by unit."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -210,6 +213,8 @@ class Door(Protocol):
     """Of errors, and of questions' answers."""
     key_header: str
     """Where a client puts its key, for an error to say it."""
+    stranger: int
+    """The status that this wire has for a key that nobody knows."""
 
     def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = ...) -> str:
         """The caller's key as this wire carries it; "" when it carries none."""

@@ -20,6 +20,7 @@ from router.doors.inference import (
     make_call,
     name_call,
     read_body,
+    read_query,
     unknown_key,
 )
 from router.doors.paths import Paths, entrances
@@ -85,9 +86,11 @@ def admin(runtime: Runtime) -> APIRouter:
 
 def _explain(runtime: Runtime, arrival: Arrival, at: str) -> dict[str, Any]:
     """What would happen to this body now, if it were sent to the path *at*."""
+    at, _, query = at.partition("?")
     found = _entrance(at) if at else _named_entrance(runtime, arrival)
     entrance, params = found
-    told = Told(params, arrival.told.query, arrival.told.headers)
+    asked = read_query(query.encode())
+    told = Told(params, asked, arrival.told.headers, runtime.pipeline.tasks)
     call = make_call(runtime, entrance, msgspec.structs.replace(arrival, told=told))
     runtime.pipeline.keys.acquire(call)
     now, route = runtime.now(), runtime.pipeline.routes[call.route]

@@ -76,8 +76,9 @@ class Inference:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         runtime = self._runtime
         call_id = name_call(headers)
-        if scope["method"] != "POST":
-            wrong = BadRequest(f"{self._path.pattern} takes POST.", code="method_not_allowed")
+        if scope["method"] not in self._path.methods:
+            takes = " or ".join(sorted(self._path.methods))
+            wrong = BadRequest(f"{self._path.pattern} takes {takes}.", code="method_not_allowed")
             wrong.status = 405
             await self._refuse(send, call_id, wrong)
             return
@@ -86,7 +87,9 @@ class Inference:
         called = False
         try:
             query = scope["query_string"]
-            told = Told(params, read_query(query) if query else NO_PARAMS, headers)
+            told = Told(
+                params, read_query(query) if query else NO_PARAMS, headers, runtime.pipeline.tasks
+            )
             call = await self._arrive(receive, told, call_id)
             called = True
             service = runtime.pipeline.service
@@ -205,10 +208,12 @@ class Inference:
 
 def unknown_key(door: Door) -> Unauthorized:
     """Says where this wire carries a key."""
-    return Unauthorized(
+    error = Unauthorized(
         "This key is not known here. Send a key of this router, not the vendor's, in the header "
         f"`{door.key_header}`."
     )
+    error.status = door.stranger
+    return error
 
 
 def read_query(raw: bytes) -> dict[str, str]:

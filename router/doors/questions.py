@@ -9,8 +9,11 @@ from fastapi import Response
 
 from router.core.api import Door, Facts, Question, RouteFacts, Told
 from router.core.errors import BadRequest, RouterError
-from router.doors.inference import read_query, unknown_key
+from router.doors.inference import Gone, read_body, read_query, unknown_key
 from router.runtime import Runtime
+
+FORM = b"application/x-www-form-urlencoded"
+FORM_LIMIT = 64 * 1024
 
 
 class Asked:
@@ -23,9 +26,13 @@ class Asked:
         self, scope: Any, receive: Any, send: Any, params: Mapping[str, str]
     ) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        told = Told(params, read_query(scope["query_string"]), headers)
+        query = read_query(scope["query_string"])
         status = 200
         try:
+            if headers.get(b"content-type", b"").startswith(FORM):
+                # Some clients say in the body of a GET what others say in its URL.
+                query |= read_query(await read_body(receive, headers, FORM_LIMIT))
+            told = Told(params, query, headers)
             if scope["method"] not in self.question.methods:
                 wrong = BadRequest(
                     f"{scope['path']} takes {' or '.join(sorted(self.question.methods))}.",
@@ -34,6 +41,8 @@ class Asked:
                 wrong.status = 405
                 raise wrong
             body = self.question.answer(self._facts(told), told)
+        except Gone:
+            return
         except RouterError as exc:
             status, body = exc.status, self._door.error(exc)
             self._runtime.telemetry.refused(self._door.wire, status)

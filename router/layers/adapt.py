@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 
 from msgspec.structs import replace
 
@@ -114,27 +115,32 @@ async def _recoded(
     events: AsyncIterator[bytes | Event], request: SpeakRequest
 ) -> AsyncIterator[bytes | Event]:
     recoder: audio.Recoder | None = None
-    async for event in events:
-        if not isinstance(event, Audio):
-            yield event
-            continue
-        fits = request.sample_rate_hz in {None, event.sample_rate_hz}
-        if recoder is None and event.encoding == request.encoding and fits:
-            yield event
-            continue
-        if recoder is None:
-            if event.encoding != BARE:
-                raise BrokenStream(f"a stream of {event.encoding} cannot be recoded")
-            recoder = audio.Recoder(
-                event.sample_rate_hz,
-                request.encoding,
-                sample_rate_hz=request.sample_rate_hz,
-                bit_rate=request.bit_rate,
-            )
-        if data := recoder.feed(event.data):
-            yield _piece(data, request, recoder)
+    # Closed with this one: what was used is noted when the inner one ends.
+    async with aclosing(events) as inner:  # type: ignore[type-var]
+        async for event in inner:
+            if not isinstance(event, Audio):
+                yield event
+                continue
+            fits = request.sample_rate_hz in {None, event.sample_rate_hz}
+            if recoder is None and event.encoding == request.encoding and fits:
+                yield event
+                continue
+            recoder = recoder or _recoder(event, request)
+            if data := recoder.feed(event.data):
+                yield _piece(data, request, recoder)
     if recoder is not None:
         yield _piece(recoder.finish(), request, recoder)
+
+
+def _recoder(first: Audio, request: SpeakRequest) -> audio.Recoder:
+    if first.encoding != BARE:
+        raise BrokenStream(f"a stream of {first.encoding} cannot be recoded")
+    return audio.Recoder(
+        first.sample_rate_hz,
+        request.encoding,
+        sample_rate_hz=request.sample_rate_hz,
+        bit_rate=request.bit_rate,
+    )
 
 
 def _piece(data: bytes, request: SpeakRequest, recoder: audio.Recoder) -> Audio:

@@ -243,3 +243,16 @@ async def test_a_line_break_cannot_smuggle_a_header():
             with pytest.raises(ValueError, match="line break"):
                 await pool.exchange(origin, path, b"{}", headers)
         assert server.requests == 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_long_answer_that_came_at_once_leaves_a_connection_that_reads(whole):
+    """A full buffer stops reading; the next call on the connection must be heard all the same."""
+    long = OK + b"content-length: %d\r\n\r\n" % (4 * BUFFER_LIMIT) + bytes(4 * BUFFER_LIMIT)
+    async with served(says(long)) as (server, pool, origin), asyncio.timeout(10):
+        for _ in range(4):
+            response = await pool.exchange(origin, "/x", b"{}", whole=whole)
+            await asyncio.sleep(0.02)  # all of it is there before anybody reads
+            body = response.body if whole else await everything(response)
+            assert len(body) == 4 * BUFFER_LIMIT
+        assert server.connections == 1

@@ -10,7 +10,6 @@ import io
 import json
 import wave
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -47,17 +46,11 @@ DOOR = apis.door("torchserve")
 PATH = "/predictions/{model}"
 
 
-class Knowing(Told, frozen=True):
-    """What a door is told of a request, with what the routes do."""
-
-    tasks: Mapping[str, hub.Task] = {}  # type: ignore[valid-type]
-
-
 ROUTES: dict[str, hub.Task] = {task: task for task in hub.TASKS}
 
 
 def told(route: str, kind: str = "") -> Told:
-    return Knowing(params={"model": route}, headers={b"content-type": kind.encode()}, tasks=ROUTES)
+    return Told(params={"model": route}, headers={b"content-type": kind.encode()}, tasks=ROUTES)
 
 
 def pcm(count: int = 800) -> bytes:
@@ -846,3 +839,16 @@ def test_mistakes_are_told_as_torchserve_does(shop: House):
         assert content_type == "application/json"
     with urlopen(f"{shop.base}/ping", timeout=20) as answer:
         assert json.loads(answer.read()) == {"status": "Healthy"}
+
+
+def test_a_file_is_put_as_it_is(shop: House):
+    """`curl -T file`: bytes without a word of what they are, sent by PUT."""
+    shop.answers(hub.TranscribeResult(text="hello", language="en", seconds=0.05), Usage(seconds=1))
+    asked = Request(f"{shop.base}/predictions/hear-own", WAV, method="PUT")
+    with urlopen(asked, timeout=20) as answer:
+        assert json.loads(answer.read())["text"] == "hello"
+    assert shop.calls[0].request.audio == WAV
+    shop.answers(hub.TextResult(texts=("hi",), finish=("stop",)), Usage(1, 1))
+    with urlopen(Request(f"{shop.base}/predictions/chat-own", b"data=Who+is+it%3F")) as answer:
+        assert json.loads(answer.read())["text"] == "hi"
+    assert shop.calls[0].request.messages[0].text == "Who is it?"

@@ -34,6 +34,7 @@ class DeepLDoor:
     named = False
     content_type = "application/json"
     key_header = "Authorization: DeepL-Auth-Key <key>"
+    stranger = 403
 
     def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = NO_QUERY) -> str:
         # Keys in the query or the body are what the vendor has ended in January 2026.

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from router.core.api import Facts, Question, Told
+from router.core.call import NOTHING
 from router.core.errors import BadRequest
 
 from .languages import SOURCES, TARGETS, VARIANTS, to_tag
@@ -23,7 +24,8 @@ _encode = msgspec.json.Encoder().encode
 
 def usage(facts: Facts, told: Told) -> bytes:
     """What the key has used since the router's process began."""
-    return _encode({"character_count": facts.used.characters, "character_limit": NO_LIMIT})
+    used = facts.used.get("translate", NOTHING)
+    return _encode({"character_count": used.characters, "character_limit": NO_LIMIT})
 
 
 def languages(facts: Facts, told: Told) -> bytes:

@@ -42,6 +42,7 @@ class ElevenLabsDoor:
     named = False
     content_type = "application/json"
     key_header = "xi-api-key: <key>"
+    stranger = 401
 
     def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = NO_QUERY) -> str:
         return headers.get(b"xi-api-key", b"").decode("latin-1").strip()

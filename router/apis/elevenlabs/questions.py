@@ -14,6 +14,7 @@ import msgspec
 
 from router.core.ability import ANY
 from router.core.api import Facts, Question, RouteFacts, Told
+from router.core.call import NOTHING
 from router.core.errors import BadRequest
 
 NO_LIMIT = 10**12
@@ -126,7 +127,7 @@ _CANNOT = (
 def _subscription(facts: Facts) -> dict[str, Any]:
     return {
         "tier": facts.key.team,
-        "character_count": facts.used.characters,
+        "character_count": facts.used.get("speak", NOTHING).characters,
         "character_limit": NO_LIMIT,
         "max_credit_limit_extension": 0,
         "status": "active",

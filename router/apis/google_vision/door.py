@@ -54,6 +54,7 @@ class VisionDoor:
     named = False
     content_type = JSON.content_type
     key_header = "x-goog-api-key: <key>"
+    stranger = 401
 
     def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = NO_QUERY) -> str:
         return secret(headers, query)

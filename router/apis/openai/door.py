@@ -41,6 +41,7 @@ class OpenAIDoor:
     named = True
     content_type = "application/json"
     key_header = "Authorization: Bearer <key>"
+    stranger = 401
 
     def secret(self, headers: Mapping[bytes, bytes], query: Mapping[str, str] = NO_QUERY) -> str:
         value = headers.get(b"authorization", b"").decode("latin-1")

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,7 +24,6 @@ from .bodies import Annotate, Bodies, Body, Transcribe
 LABELS = 10
 """Labels of a bare image at most."""
 _FIELDS = ("data", "body")
-NO_TASKS: Mapping[str, Task] = {}
 
 _values = msgspec.json.Decoder()
 _body: msgspec.json.Decoder[Body] = msgspec.json.Decoder(Bodies)
@@ -135,10 +133,9 @@ def _of_text(text: str, task: Task) -> Body:
 
 def _task_of(route: str, told: Told) -> Task:
     """What the path's route does, for bodies that do not say what they ask for."""
-    tasks: Mapping[str, Task] = getattr(told, "tasks", NO_TASKS)
-    if route in tasks:
-        return tasks[route]
-    if tasks:
+    if route in told.tasks:
+        return told.tasks[route]
+    if told.tasks:
         raise UnknownRoute(f"There is no route {route!r}: put one into the path.", param="model")
     raise BadRequest(
         f"The body does not say what it asks for: send a JSON object whose `task` is one of "

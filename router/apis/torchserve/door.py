@@ -42,11 +42,12 @@ class TorchServeDoor:
 
     wire = "torchserve"
     # The body says the task; the largest bodies are those of media.
-    paths: tuple[Path, ...] = (Path(PATH, "transcribe"),)
+    paths: tuple[Path, ...] = (Path(PATH, "transcribe", frozenset({"POST", "PUT"})),)
     questions: tuple[Question, ...] = ()
     named = True
     content_type = "application/json"
     key_header = "Authorization: Bearer <key>"
+    stranger = 401
 
     def __init__(self) -> None:
         self.questions = (Question("/ping", _ping),)
