@@ -5,7 +5,8 @@ Nothing here is on the way of a call. All amounts are pico-dollars, all times un
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, select, update
@@ -96,7 +97,7 @@ def attempts(
         asked = asked.where(r.vendor == vendor)
     with engine.connect() as connection:
         found = connection.execute(asked.order_by(r.made.desc(), r.id).limit(most)).mappings()
-        return [_attempt(dict(row)) for row in found]
+        return [_attempt(row) for row in found]
 
 
 def frozen_prices(engine: Engine) -> list[FrozenRow]:
@@ -147,7 +148,9 @@ def _sums(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     return held, posted
 
 
-def _attempt(row: dict[str, object]) -> AttemptRow:
+def _attempt(row: Mapping[str, Any]) -> AttemptRow:
+    # The driver's names are a kind of text of their own, which msgspec does not take.
+    fields = {str(name): value for name, value in row.items()}
     for name in ("scopes", "budgets"):
-        row[name] = msgspec.json.decode(str(row[name]))
-    return msgspec.convert(row, AttemptRow)
+        fields[name] = msgspec.json.decode(fields[name])
+    return msgspec.convert(fields, AttemptRow)

@@ -29,8 +29,12 @@ def address(where: str) -> URL:
     """The store's URL of a URL or a path. Raises ValueError with what to write instead."""
     try:
         url = make_url(where if "://" in where else f"sqlite:///{where}")
-    except ArgumentError as exc:
-        raise ValueError(f"The ledger's address is not a URL: {exc}") from None
+    except (ArgumentError, ValueError):
+        # Without what it was: there may be a password in it.
+        raise ValueError(
+            "The ledger's address is not a URL; "
+            "write sqlite:///file or postgresql://user@host:5432/database."
+        ) from None
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("The ledger needs a file, such as sqlite:///var/router/ledger.db.")

@@ -182,7 +182,7 @@ def _stored(key: KeyRow) -> dict[str, Any]:
 
 
 def _read(row: Any) -> KeyRow:
-    fields = dict(row)
+    fields = {str(name): value for name, value in row.items()}
     for name in _JSON:
         fields[name] = None if fields[name] is None else msgspec.json.decode(fields[name])
     return msgspec.convert(fields, KeyRow)
