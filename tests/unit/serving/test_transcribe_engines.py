@@ -210,3 +210,32 @@ def test_the_path_is_the_cheapest_that_never_goes_back(tokens, frames, chance):
             ]
             best[i, j] = cost[i, j] + (min(before) if before else 0.0)
     assert sum(cost[step] for step in found) == pytest.approx(best[-1, -1])
+
+
+@pytest.mark.parametrize("engine", ["torch", "ctranslate2"])
+def test_any_whisper_folder_is_packed_for_either_engine(folder, tmp_path, engine):
+    """From a Hugging Face folder through the store to an archive that loads."""
+    import zipfile
+
+    from model_store.entry import Entry
+    from model_store.pack import Places, pack
+
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for file in folder.glob("*.*"):
+        if file.is_file():
+            (plain / file.name).write_bytes(file.read_bytes())
+    entry = Entry.model_validate(
+        {
+            "name": "tiny-whisper", "summary": "Random.", "tasks": ["transcribe"],
+            "source": {"kind": "folder", "path": str(plain)}, "licence": "none",
+            "languages": ["en"], "context": 448, "engine": engine, "engines": {engine: {}},
+        }
+    )  # fmt: skip
+    places = Places(catalog=tmp_path, archives=tmp_path / "mar", cache=tmp_path / "cache")
+    packed = pack(entry, engine, places)
+    with zipfile.ZipFile(packed.file) as archive:
+        archive.extractall(tmp_path / "out")
+    model = opened(tmp_path / "out" / "model", engine)
+    assert model.bands == 80
+    assert (tmp_path / "out" / "serving" / "worker" / "whisper_torch.py").is_file()
