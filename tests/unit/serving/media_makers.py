@@ -125,7 +125,13 @@ class FakeVocabulary:
     """Characters are their own code points; times start at 105,000."""
 
     end, start, transcribe, no_times, first_time = 100_000, 100_001, 100_100, 100_101, 105_000
-    languages: ClassVar = {"en": 100_002, "de": 100_003, "pt": 100_004, "no": 100_005, "tl": 100_006}
+    languages: ClassVar = {
+        "en": 100_002,
+        "de": 100_003,
+        "pt": 100_004,
+        "no": 100_005,
+        "tl": 100_006,
+    }
 
     def prompt(self, language, *, times):
         from serving.worker.whisper import Vocabulary
