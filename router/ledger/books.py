@@ -5,7 +5,7 @@ Nothing here is on the way of a call. All amounts are pico-dollars, all times un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -148,7 +148,7 @@ def _sums(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     return held, posted
 
 
-def _attempt(row: Mapping[str, Any]) -> AttemptRow:
+def _attempt(row: Any) -> AttemptRow:
     # The driver's names are a kind of text of their own, which msgspec does not take.
     fields = {str(name): value for name, value in row.items()}
     for name in ("scopes", "budgets"):

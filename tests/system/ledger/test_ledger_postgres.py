@@ -1,0 +1,110 @@
+"""PostgreSQL: the store's moves against the reference; a server that is stopped or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from router.ledger.database import address, driver, upgrade
+from router.ledger.statements import Statement
+from router.ledger.store import Store
+from tests.unit.ledger_model.machine import LedgerMachine
+
+from .conftest import Books
+from .postgres import Postgres, postgres
+
+pytestmark = [pytest.mark.system]
+
+
+def test_the_store_on_postgresql_does_what_the_reference_says(server: Postgres):
+    url = address(server.create("machine"))
+    upgrade(url)
+
+    class OnPostgres(LedgerMachine):
+        def fresh(self) -> Store:
+            connection = driver(url)
+            connection.connect()
+            connection.alone(Statement("TRUNCATE budget, reservation, frozen", 0), ())
+            return Store(connection)
+
+    run_state_machine_as_test(
+        OnPostgres, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
+    )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[tuple[Postgres, Books]]:
+    """A server that a test may stop, with a replica that has to live with that."""
+    with postgres() as server:
+        books = Books(server.url(), tmp_path / "bill", 10**9)
+        upgrade(address(books.store))
+        yield server, books
+        for replica in books.replicas:
+            replica.kill()
+            replica.wait()
+            if replica.stdout is not None:
+                replica.stdout.close()
+
+
+def _grows(books: Books, lines: int) -> None:
+    """Wait until the vendor billed *lines* calls more."""
+    goal, until = len(books.billed()) + lines, time.monotonic() + 30
+    while len(books.billed()) < goal:
+        assert time.monotonic() < until, "nothing is sent any more"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
+def test_a_server_that_is_stopped_and_started_under_load(alone: tuple[Postgres, Books], mode: str):
+    """`immediate` is a crash. Nothing hangs, nothing is overspent, it recovers by itself."""
+    server, books = alone
+    replica = books.start(seconds=9.0, timeout=0.5, pace=0.01, stay=True)
+    books.ready(replica)
+    _grows(books, 20)
+    server.stop(mode)
+    time.sleep(1.0)
+    sent = len(books.billed())
+    time.sleep(0.3)
+    assert len(books.billed()) == sent, "sent without a store"
+    server.start()
+    _grows(books, 20)
+    seen = books.seen(replica)
+    assert seen["down"] > 0
+    assert seen["recovered"] > 0
+    assert seen["longest"] < 0.5 + 2.0
+    asyncio.run(books.balance())
+
+
+def test_a_server_that_hangs_under_load(alone: tuple[Postgres, Books]):
+    """Its processes are stopped where they are: connections stay open and say nothing."""
+    server, books = alone
+    replica = books.start(seconds=9.0, timeout=0.5, pace=0.01, stay=True)
+    books.ready(replica)
+    _grows(books, 20)
+    master = psutil.Process(server.pid)
+    frozen = [master, *master.children(recursive=True)]
+    for process in frozen:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        time.sleep(1.5)
+        sent = len(books.billed())
+        time.sleep(0.5)
+        assert len(books.billed()) == sent, "sent without a store"
+    finally:
+        for process in frozen:
+            os.kill(process.pid, signal.SIGCONT)
+    _grows(books, 20)
+    seen = books.seen(replica)
+    assert seen["down"] > 0
+    assert seen["recovered"] > 0
+    assert seen["longest"] < 0.5 + 2.0
+    asyncio.run(books.balance())
