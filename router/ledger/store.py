@@ -17,7 +17,7 @@ from .alerts import alerts
 from .budget import Place
 from .protocol import Account, Books, Result, Row
 from .protocol import Protocol as Moves
-from .record import Event, Lapse, Move, Reconcile, Reserve
+from .record import Event, Lapse, Move, OverBudget, Reconcile, Reserve
 from .statements import Statement, Statements
 
 encode = msgspec.json.Encoder().encode
@@ -27,6 +27,10 @@ MOST_PLACES = 50_000
 """Windows remembered; more are forgotten and found again."""
 SWEPT = 500
 """Reservations per transaction of a sweep, as in the statement."""
+
+
+class Refused(Exception):
+    """A batch was given up, for a budget had no room."""
 
 
 class Driver(Protocol):
@@ -68,11 +72,14 @@ class Store:
         self._sql = driver.statements
         self._places: dict[str, Place] = {}
 
-    def run(self, batch: Sequence[Move]) -> tuple[list[Result], list[Event]]:
+    def run(
+        self, batch: Sequence[Move], *, unless_refused: bool = False
+    ) -> tuple[list[Result], list[Event]]:
         """The result of each move, and what is to be told, once it is all committed.
 
         Raises what the driver raises: then nothing was done, unless the error came from the commit
-        itself, when that is unknown.
+        itself, when that is unknown. *unless_refused*: raises Refused when a budget has no room
+        for one of them; nothing was done then either.
         """
         self._open(batch)
         driver = self.driver
@@ -80,6 +87,8 @@ class Store:
         try:
             books = self._load(batch)
             results = [self._moves.run(books, move) for move in batch]
+            if unless_refused:
+                _all_fit(results)
             alerts(books)
             self._write(books)
             self._probe("before commit")
@@ -189,6 +198,11 @@ class Store:
         if books.frozen:
             write(sql.freeze, [[r.price, r.id, r.ended] for r in books.frozen])
             write(sql.changed, [])
+
+
+def _all_fit(results: list[Result]) -> None:
+    if any(isinstance(result, OverBudget) for result in results):
+        raise Refused
 
 
 def _touched(batch: Sequence[Move]) -> tuple[set[str], set[str], dict[str, Place]]:

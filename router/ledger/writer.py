@@ -1,7 +1,9 @@
 """The thread that owns the store's connection: group commit, reconnection, what must not be lost.
 
 Moves are taken from the queue all at once and run in one transaction; the more wait, the bigger
-the batch. When the store goes away:
+the batch. Nobody waits for a settlement, so it lingers a moment for company, unless a budget has no
+room: then what was settled is written first, and the attempt is looked at again. An attempt's own
+moves stay in their order, for nobody settles what is not yet reserved. When the store goes away:
 
 * reserve and dispatch fail at once: nothing may be sent that is not written. Where the commit's
   own outcome is unknown, a release follows once the store is back: the caller sent nothing.
@@ -24,11 +26,13 @@ from typing import Any
 import msgspec
 
 from .record import Dispatch, Event, Move, Release, Reserve, StoreDown, Sweep
-from .store import Store
+from .store import Refused, Store
 
 log = logging.getLogger("isocost.ledger")
 BATCH = 512
 """Moves per transaction at most."""
+LINGER = 0.01
+"""Seconds that a move which nobody waits for may wait for others."""
 BACKOFF = (0.02, 1.0)
 """Seconds before the first and before any later try to reach the store again."""
 
@@ -79,7 +83,10 @@ class Writer(Thread):
         self._store, self._prepare = store, prepare
         self._finished, self._changed, self._now = finished, changed, now
         self._timing, self._limit = timing, backlog
-        self._waiting: deque[Job] = deque()
+        self._urgent: deque[Job] = deque()
+        """Reserve and dispatch: a call waits for them."""
+        self._later: deque[Job] = deque()
+        self._flush_at = float("inf")
         self._stopping = False
         self._stop_by: float | None = None
         self._next = dict.fromkeys(("poll", "sweep", "prune"), 0.0)
@@ -110,7 +117,7 @@ class Writer(Thread):
     def _over(self) -> bool:
         if self._stop_by is None:
             return False
-        drained = self._stopping and not self._waiting
+        drained = self._stopping and not self._later and not self._urgent
         return drained or time.monotonic() > self._stop_by
 
     def _rest(self, delay: float) -> None:
@@ -137,91 +144,105 @@ class Writer(Thread):
 
     def _refuse(self) -> None:
         """Fail what may not wait while the store is away; drop the oldest when too much waits."""
-        kept: deque[Job] = deque()
-        failed: list[Job] = []
-        for job in self._waiting:
-            if _may_not_wait(job.move):
-                job.result = StoreDown("The ledger cannot be reached now; nothing was sent.")
-                failed.append(job)
-            else:
-                kept.append(job)
-        events = []
-        if over := len(kept) - self._limit:
-            for _ in range(max(0, over)):
-                job = kept.popleft()
-                job.result = StoreDown("Too much waits for the ledger.")
-                failed.append(job)
-            if over > 0:
-                events.append(_dropped(over))
-        self._waiting = kept
-        if failed or events:
-            self._finished(failed, events)
+        failed = list(self._urgent)
+        self._urgent.clear()
+        over = max(0, len(self._later) - self._limit)
+        failed += [self._later.popleft() for _ in range(over)]
+        for job in failed:
+            job.result = StoreDown("The ledger cannot be reached now; nothing was sent.")
+        if failed:
+            self._finished(failed, [_dropped(over)] if over else [])
 
     def _take(self, wait: float) -> None:
-        """Move what is queued to what waits; *wait* for the first of it."""
-        queue, waiting = self.queue, self._waiting
+        """Sort what is queued; *wait* for the first of it."""
+        queue = self.queue
         try:
             job = queue.get(timeout=wait) if wait > 0 else queue.get_nowait()
             while True:
                 if job is None:
                     self._stopping = True
+                elif _is_urgent(job.move):
+                    self._urgent.append(job)
                 else:
-                    waiting.append(job)
+                    self._later.append(job)
+                    due = 0.0 if job.future is not None else time.monotonic() + LINGER
+                    self._flush_at = min(self._flush_at, due)
                 job = queue.get_nowait()
         except Empty:
             pass
 
     def _once(self) -> None:
-        """Take a batch and run it, or do what is due unasked."""
-        idle = min(self._next.values()) - time.monotonic()
-        self._take(0.0 if self._stopping or self._waiting else idle)
+        """Take what is there and run it, or do what is due unasked."""
+        due = min(self._flush_at, *self._next.values())
+        at_once = self._stopping or self._urgent
+        self._take(0.0 if at_once else due - time.monotonic())
         self.busy = time.monotonic()
-        if self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._batch(batch)
+        if self._urgent:
+            self._reserve(_some(self._urgent))
+        many = len(self._later) >= BATCH
+        if self._later and (many or self._stopping or self._flush_at <= time.monotonic()):
+            self._flush()
         if not self._stopping:
             self._unasked()
         self.busy = float("inf")
 
-    def _batch(self, batch: list[Job]) -> None:
-        moves = [job for job in batch if not isinstance(job.move, Sweep)]
+    def _reserve(self, jobs: list[Job]) -> None:
         try:
-            if moves:
-                self._run(moves)
-            for job in batch:
-                if isinstance(job.move, Sweep):
-                    job.result, events = self._store.sweep(job.move.now)
-                    self._finished([job], events)
+            try:
+                events = self._run(jobs, unless_refused=bool(self._later))
+            except Refused:
+                while self._later:
+                    self._flush()
+                events = self._run(jobs)
         except Exception:
-            # Whatever was not answered is tried again, in its order, when the store is back.
-            undone = [job for job in batch if job.result is None]
-            self._waiting.extendleft(reversed(undone))
-            unknown = [
-                Job(Release(_id(job.move), self._now(), unsent=True))  # type: ignore[arg-type]
-                for job in undone
-                if _may_not_wait(job.move)
-            ]
-            self._waiting.extend(unknown)
+            undone = [job for job in jobs if job.result is None]
+            self._urgent.extendleft(reversed(undone))
+            # It may have been committed, and who asked will be told that it was not.
+            for job in undone:
+                self._later.append(Job(Release(_id(job.move), self._now(), unsent=True)))
+            self._flush_at = 0.0
+            self._finished([job for job in jobs if job.result is not None], [])
             raise
+        self._finished(jobs, events)
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _flush(self) -> None:
+        jobs = _some(self._later)
+        self._flush_at = 0.0 if self._later else float("inf")
         try:
-            results, events = self._store.run([job.move for job in jobs])  # type: ignore[misc]
+            events = self._run([job for job in jobs if not isinstance(job.move, Sweep)])
+            for job in jobs:
+                if isinstance(job.move, Sweep):
+                    job.result, told = self._store.sweep(job.move.now)
+                    events += told
+        except Exception:
+            # Written again, in their order, when the store is back: each can be repeated.
+            self._later.extendleft(reversed([job for job in jobs if job.result is None]))
+            self._finished([job for job in jobs if job.result is not None], [])
+            self._flush_at = 0.0
+            raise
+        self._finished(jobs, events)
+
+    def _run(self, jobs: list[Job], *, unless_refused: bool = False) -> list[Event]:
+        """Give each its result. Raises Refused, or what says that the store is away."""
+        if not jobs:
+            return []
+        moves: list[Move] = [job.move for job in jobs]  # type: ignore[misc]
+        try:
+            results, events = self._store.run(moves, unless_refused=unless_refused)
+        except Refused:
+            raise
         except Exception as exc:
             if self._store.driver.away(exc):
                 raise
             if len(jobs) == 1:
                 log.exception("a move of the ledger failed")
                 jobs[0].result = exc
-                self._finished(jobs, [])
-                return
+                return []
             # One bad move must not fail its neighbours.
-            for job in jobs:
-                self._run([job])
-            return
+            return [event for job in jobs for event in self._run([job])]
         for job, result in zip(jobs, results, strict=True):
             job.result = result
-        self._finished(jobs, events)
+        return events
 
     def _unasked(self) -> None:
         moment = time.monotonic()
@@ -250,11 +271,16 @@ class Writer(Thread):
         return time.monotonic() + (seconds or 86400.0)
 
 
-def _may_not_wait(move: Move | Sweep) -> bool:
+def _is_urgent(move: Move | Sweep) -> bool:
     return isinstance(move, Dispatch) or (isinstance(move, Reserve) and not move.forced)
 
 
-def _id(move: Reserve | Dispatch) -> str:
+def _some(jobs: deque[Job]) -> list[Job]:
+    return [jobs.popleft() for _ in range(min(BATCH, len(jobs)))]
+
+
+def _id(move: Move | Sweep) -> str:
+    assert isinstance(move, (Reserve, Dispatch))
     return move.ask.id if isinstance(move, Reserve) else move.id
 
 

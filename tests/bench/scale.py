@@ -19,6 +19,8 @@ class Scale:
     streams: int = 96
     streams_in_flight: int = 32
     plan_repeats: int = 40
+    ledger_rounds: int = 5
+    ledger_pairs: int = 8000
     memory_calls: int = 6000
     serving_rounds: int = 3
     chat_tokens: int = 48
@@ -38,6 +40,8 @@ QUICK = Scale(
     stream_rounds=1,
     streams=32,
     plan_repeats=8,
+    ledger_rounds=1,
+    ledger_pairs=800,
     memory_calls=300,
     serving_rounds=1,
     chat_tokens=12,
