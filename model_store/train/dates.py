@@ -15,7 +15,8 @@ from typing import Any
 from model_store.train.closed import PATTERN, SAYS, Pair, Teacher, pieces
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
-NAME = "dates-en-de"
+NAMES = {"full": "dates-en-de", "small": "dates-en-de-small"}
+"""The entry of the catalog for each size."""
 LONGEST = 64  # tokens; no sentence of the language has twenty
 HELD_OUT = 1000
 SIZES: dict[str, dict[str, Any]] = {
@@ -29,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Arguments of `nn.Transformer`; eight heads, and what is not named is torch's default."""
 RECIPES: dict[str, dict[str, Any]] = {
-    "full": {"steps": 200, "batch": 32, "rate": 4e-4, "warmup": 40},
+    "full": {"steps": 320, "batch": 32, "rate": 4e-4, "warmup": 40},
     "small": {"steps": 500, "batch": 96, "rate": 2e-3, "warmup": 60},
 }
 
