@@ -12,6 +12,7 @@ from store_makers import RECIPE, entry, raw_entry, write_entry
 from model_store.archive import differences, read_record, write_archive
 from model_store.entry import Entry
 from model_store.errors import ArchiveError, CatalogError, SourceError
+from model_store.load import load_catalog
 from model_store.pack import Places, pack
 from model_store.recipe import kind_for, model_config
 from model_store.stamp import stamp
@@ -214,3 +215,40 @@ def test_the_entry_file_and_the_dict_agree(places: Places) -> None:
     from model_store.load import load_entry
 
     assert load_entry(write_entry(places.catalog, raw_entry())) == Entry.model_validate(raw_entry())
+
+
+GPT2_HUB = """
+dependencies = ["transformers"]
+
+def modelForCausalLM(folder):
+    from transformers import AutoModelForCausalLM
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+def tokenizer(folder):
+    from transformers import AutoTokenizer
+    return AutoTokenizer.from_pretrained(folder)
+"""
+
+
+@pytest.mark.parametrize("engine", ["torch", "ctranslate2"])
+def test_gpt2_by_torch_hub_is_gpt2_by_folder(
+    places: Places, models: dict[str, Path], tmp_path: Path, engine: str
+) -> None:
+    """A local repository with the entry points of the shipped entry, packed for either engine."""
+    shipped = load_catalog()["gpt2-torch-hub"].source
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/hubconf.py").write_text(GPT2_HUB)
+    hub = {
+        **shipped.model_dump(),
+        "repo": str(tmp_path / "repo"),
+        "arguments": [str(models["gpt2"])],
+    }
+    folder = {"kind": "folder", "path": str(models["gpt2"])}
+    weights = []
+    for name, source in (("hub", hub), ("folder", folder)):
+        made = pack(entry(name=name, source=source), engine, places)  # type: ignore[arg-type]
+        inside = "model/model.safetensors" if engine == "torch" else "model/ct2/model.bin"
+        with zipfile.ZipFile(made.file) as archive:
+            weights.append(archive.read(inside))
+            assert "model/tokenizer.json" in archive.namelist()
+    assert weights[0] == weights[1]
