@@ -172,6 +172,7 @@ class TranscribeRequest(_Hub, frozen=True, kw_only=True):
     sample_rate_hz: int | None = None
     channels: int = 1
     timestamps: Literal["none", "segment", "word"] = "none"
+    """Times of words come with those of segments."""
     prompt: str = ""
     """Words that are likely to be said."""
     temperature: float | None = None

@@ -33,7 +33,7 @@ class Transcript:
         seconds = round(heard.seconds, 3)
         language = heard.language or "en"
         spans = {"segments": heard.segments, "words": heard.words}
-        asked = {"segments": self._times == "segment", "words": self._times == "word"}
+        asked = {"segments": self._times != "none", "words": self._times == "word"}
         return encode(
             {
                 "text": "".join(heard.texts).strip(),

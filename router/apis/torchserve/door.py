@@ -152,7 +152,7 @@ def _characters(call: Call) -> dict[str, int]:
 def _transcribe(call: Call, reply: Reply, result: hub.TranscribeResult) -> dict[str, Any]:
     request = call.request
     assert isinstance(request, hub.TranscribeRequest)
-    segments = result.segments if request.timestamps == "segment" else ()
+    segments = result.segments if request.timestamps != "none" else ()
     words = result.words if request.timestamps == "word" else ()
     return {
         "text": result.text,
