@@ -64,6 +64,8 @@ class Books:
         bill = self.billed()
         held, posted = self.posted()
         assert sum(bill.values()) <= posted + held <= self.limit
+        for row in books.budgets(engine(url), time.time()):
+            assert row.held + row.posted <= row.limit, row
         assert not books.audit(engine(url))
         ledger = await Ledger.open(self.store)
         try:

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct):
     """Go on after the budget is used up."""
     pace: float = 0.0
     """Seconds that a call takes."""
+    purses: int = 0
+    """Attempts until the next small budget is used: replicas that go along race for each of them."""
 
 
 class Spender:
@@ -62,7 +64,12 @@ class Spender:
         limit = self.settings.limit
         self.ledger = await Ledger.open(
             self.settings.store,
-            [Budget(GLOBAL, "total", limit), Budget(TEAM, "24h", limit)],
+            [
+                Budget(GLOBAL, "total", limit),
+                Budget(TEAM, "24h", limit),
+                Budget(Scope("key", "*"), "total", 2500),
+                Budget(Scope("route", "*"), "24h", 2500),
+            ],
             timeout=self.settings.timeout,
             timing=Timing(poll=0.2, sweep=0.2),
             probe=self.at,
@@ -83,7 +90,7 @@ class Spender:
             except OverBudget as exc:
                 self.seen["refused"] += 1
                 # What is held may come back; then there is room again.
-                self.full = self.full or exc.used + 20 > exc.limit
+                self.full = self.full or (exc.scope is GLOBAL and exc.used + 20 > exc.limit)
                 await asyncio.sleep(0.002)
             except StoreDown:
                 self.seen["down"] += 1
@@ -94,7 +101,11 @@ class Spender:
     async def attempt(self, n: int) -> None:
         bound = random.randint(20, 1000)
         now, at_once = time.time(), random.random() < 0.5
-        ask = Ask(f"{os.getpid()}-{n}", "c", 1, "x", bound, now + 2, now + 4, (GLOBAL, TEAM))
+        scopes = [GLOBAL, TEAM]
+        if purses := self.settings.purses:
+            name = str((self.settings.attempts - n) // purses)
+            scopes += [Scope("key", name), Scope("route", name)]
+        ask = Ask(f"{os.getpid()}-{n}", "c", 1, "x", bound, now + 2, now + 4, tuple(scopes))
         self.at("before reserve")
         hold = await self.ledger.reserve(ask, dispatched=at_once)
         self.at("after reserve")
@@ -108,7 +119,7 @@ class Spender:
         if ending < 0.1:  # could not connect
             self.ledger.release(hold, unsent=True)
             return
-        cost = random.randint(0, bound)
+        cost = bound if self.settings.purses else random.randint(0, bound)
         os.write(self.bill, f"{ask.id} {cost}\n".encode())
         self.at("after send")
         if self.settings.pace:

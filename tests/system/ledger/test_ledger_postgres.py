@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from router.ledger.budget import Budget, Scope
 from router.ledger.database import address, driver, upgrade
+from router.ledger.ledger import Ledger
+from router.ledger.record import Ask, StoreDown
 from router.ledger.statements import Statement
 from router.ledger.store import Store
 from tests.unit.ledger_model.machine import LedgerMachine
@@ -22,6 +26,7 @@ from tests.unit.ledger_model.machine import LedgerMachine
 from .conftest import Books
 from .postgres import Postgres, postgres
 
+TEAM = Scope("team", "a")
 pytestmark = [pytest.mark.system]
 
 
@@ -108,3 +113,48 @@ def test_a_server_that_hangs_under_load(alone: tuple[Postgres, Books]):
     assert seen["recovered"] > 0
     assert seen["longest"] < 0.5 + 2.0
     asyncio.run(books.balance())
+
+
+async def test_a_connection_that_hangs_for_ever_is_given_up(server: Postgres):
+    """The server's process for it is stopped and stays so; another connection takes its place."""
+    store = server.create("hanging")
+    ledger = await Ledger.open(store, [Budget(TEAM, "total", 100)], timeout=0.5)
+    master = psutil.Process(server.pid)
+    theirs = {p.pid for p in master.children()} - await asyncio.to_thread(_others, server)
+    try:
+        await ledger.reserve(_ask("first"), dispatched=True)
+        for pid in theirs:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(StoreDown):
+            await ledger.reserve(_ask("second"), dispatched=True)
+        assert time.monotonic() - began < 0.5 + 2.0
+        async with asyncio.timeout(30):
+            while not await _granted(ledger):  # noqa: ASYNC110 - it comes by itself
+                await asyncio.sleep(0.05)
+    finally:
+        for pid in theirs:
+            os.kill(pid, signal.SIGCONT)
+        await ledger.close()
+
+
+def _others(server: Postgres) -> set[int]:
+    """The server's processes that serve no ledger."""
+    with psycopg.connect(server.url()) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name <> 'isocost ledger'"
+        ).fetchall()
+    return {pid for (pid,) in found}
+
+
+def _ask(id_: str) -> Ask:
+    now = time.time()
+    return Ask(id_, "c", 1, "x", 1, now + 60, now + 60, (TEAM,))
+
+
+async def _granted(ledger: Ledger) -> bool:
+    try:
+        await ledger.reserve(_ask(f"later {time.time()}"), dispatched=True)
+    except StoreDown:
+        return False
+    return True

@@ -34,6 +34,15 @@ async def test_many_processes_spend_one_budget_to_its_end(kept: Books):
     await kept.balance()
 
 
+async def test_many_processes_race_for_hundreds_of_small_budgets(kept: Books):
+    """Each has room for a handful of attempts, and costs what it was held for."""
+    kept.limit = 10**9
+    replicas = [kept.start(attempts=1600, purses=8, in_flight=32) for _ in range(3)]
+    seen = [kept.seen(replica) for replica in replicas]
+    assert all(s["granted"] and s["refused"] for s in seen)
+    await kept.balance()
+
+
 async def test_kill_9_at_every_point(kept: Books):
     """Two replicas go on spending while one after the other is killed."""
     kept.limit = 40_000_000

@@ -263,6 +263,36 @@ async def test_while_the_store_is_away_nothing_hangs_and_settlements_wait(tmp_pa
         assert await it.sums() == {"team": (0, 40), "global": (0, 40)}
 
 
+async def test_when_the_answer_to_a_commit_is_lost_nothing_is_left_of_a_reserve(tmp_path: Path):
+    """Who asked is told that the store is away, and sends nothing: what was written is undone."""
+    lost: list[str] = []
+
+    def probe(point: str) -> None:
+        if point in lost:
+            lost.remove(point)
+            raise sqlite3.OperationalError("the answer is lost")
+
+    async with opened(tmp_path, *MONTH, probe=probe) as it:
+        hold = await it.ledger.reserve(it.ask(20))
+        for point in ("before commit", "after commit"):
+            for move in (
+                lambda: it.ledger.reserve(it.ask(30), dispatched=True),
+                lambda: it.ledger.dispatch(hold),
+            ):
+                lost.append(point)
+                with pytest.raises(StoreDown):
+                    await move()
+                assert not lost
+                await it.until(lambda: it.ledger.up)
+        assert (await it.sums())["team"] == (0, 0)
+        # A settlement whose answer is lost is written again, and counts once.
+        hold = await it.ledger.reserve(it.ask(20), dispatched=True)
+        lost.append("after commit")
+        it.ledger.settle(hold, 15)
+        await it.until(lambda: not lost and it.ledger.up)
+        assert (await it.sums())["team"] == (0, 15)
+
+
 async def test_an_allowance_bridges_and_is_written_afterwards(tmp_path: Path):
     async with opened(tmp_path, *MONTH, timeout=0.3, allowance=50) as it:
         await it.ledger.reserve(it.ask(1))
