@@ -7,7 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import psutil
 import psycopg
@@ -15,10 +17,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from router.ledger.budget import Budget, Scope
+from router.ledger.budget import Budget, Budgets, Scope
 from router.ledger.database import address, driver, upgrade
 from router.ledger.ledger import Ledger
-from router.ledger.record import Ask, StoreDown
+from router.ledger.record import Ask, Hold, Reserve, StoreDown
 from router.ledger.statements import Statement
 from router.ledger.store import Store
 from tests.unit.ledger_model.machine import LedgerMachine
@@ -44,6 +46,32 @@ def test_the_store_on_postgresql_does_what_the_reference_says(server: Postgres):
     run_state_machine_as_test(
         OnPostgres, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
     )
+
+
+def test_two_whose_clocks_differ_see_each_other_in_a_rolling_window(server: Postgres):
+    """They stand in different buckets, so neither waits for the other's row."""
+    url = address(server.create("buckets"))
+    upgrade(url)
+    barrier, rounds = Barrier(2), 150
+
+    def reserve(who: int) -> list[bool]:
+        connection = driver(url)
+        connection.connect()
+        store, now = Store(connection), 1_790_000_000.0 + who * 60
+        budgets = Budgets([Budget(Scope("key", "*"), "20m", 1)])
+        granted = []
+        for turn in range(rounds):
+            scopes = (Scope("key", str(turn)),)
+            ask = Ask(f"{who} {turn}", "c", 1, "x", 1, now + 60, now + 60, scopes)
+            barrier.wait()
+            [result], _ = store.run([Reserve(ask, budgets.places(scopes, now), now)])
+            granted.append(isinstance(result, Hold))
+        connection.close()
+        return granted
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(reserve, range(2))
+    assert [a + b for a, b in zip(one, other, strict=True)] == [1] * rounds
 
 
 @pytest.fixture
