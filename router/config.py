@@ -183,6 +183,37 @@ class RuleConfig(_Strict):
     require: Names | None = None
 
 
+class BudgetConfig(_Strict):
+    """At most so much in each window; for one team, key, route or backend, or for all calls."""
+
+    team: str | None = Field(default=None, description="`*`: each team for itself")
+    key: str | None = None
+    route: str | None = None
+    backend: str | None = None
+    window: str = Field(description="day, week, month, total, or a rolling one such as 24h")
+    usd: Annotated[float, Field(ge=0)]
+    at_limit: Literal["refuse", "local_only", "warn"] = "refuse"
+    alerts: list[float] = Field(
+        default=[50.0, 80.0, 100.0], description="percent of the limit at which the log is told"
+    )
+    zone: str = Field(default="UTC", description="time zone of day, week and month")
+
+
+class LedgerConfig(_Strict):
+    """Where money is kept, see docs/ledger.md."""
+
+    url: str | None = Field(
+        default=None, description="sqlite:///FILE or postgresql://...; a file of the state folder"
+    )
+    url_env: str | None = Field(default=None, description="environment variable that holds it")
+    unreachable: Literal["refuse", "local_only"] = "refuse"
+    timeout: Seconds = 1.0
+    allowance_usd: float = Field(
+        default=0, ge=0, description="USD that a process may spend while it is away"
+    )
+    durable: bool = Field(default=False, description="SQLite: survive a loss of power, too")
+
+
 class FailureConfig(_Strict):
     """What to do when a backend fails."""
 
@@ -242,6 +273,10 @@ class Config(_Strict):
     exchange: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="USD per unit of other currencies, for lists in them"
     )
+    ledger: LedgerConfig | None = Field(
+        default=None, description="kept when it is here, or when there are budgets"
+    )
+    budgets: list[BudgetConfig] = Field(default_factory=list)
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",

@@ -12,12 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from router import apis
-from router.config import BackendConfig, Config, ConfigError, QuantileConfig, RouteConfig
+from router.config import (
+    BackendConfig,
+    BudgetConfig,
+    Config,
+    ConfigError,
+    QuantileConfig,
+    RouteConfig,
+)
 from router.config import seconds_worth as worth
 from router.core.ability import Abilities
 from router.core.api import Api, Endpoint
@@ -37,10 +44,13 @@ from router.gates.pause import Pause
 from router.gates.retries import Retries
 from router.google_token import unasked
 from router.layers.adapt import adapt
+from router.layers.booking import Booking
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
 from router.layers.observe import Record, observe
 from router.layers.spend import no_units, spend
+from router.ledger.budget import EACH, Budget, Kind, Scope
+from router.ledger.ledger import Ledger
 from router.plan import BY_UNIT, Backend, Effect, Gates, Promise, Route
 from router.prices import listed
 from router.rules import RuleError, compile_rule
@@ -63,6 +73,10 @@ class World(msgspec.Struct, frozen=True):
     """Backends whose key is not set may use their sandbox instead."""
     exchange: Mapping[str, float] = {}
     """USD per unit of other currencies; filled from the configuration."""
+    ledger: Callable[[], Ledger | None] = lambda: None
+    """Where money is kept, once it is open."""
+    unreachable: Literal["refuse", "local_only"] = "refuse"
+    """What to do while it is away; filled from the configuration."""
     token: Callable[[Path], Secret] = unasked
     """The token of a service account in a file."""
 
@@ -80,6 +94,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     keys: Keys
     doors: dict[tuple[str, Task], str]
     """(wire, task) -> the route of calls whose body has no place for one."""
+    budgets: tuple[Budget, ...]
     statuses: tuple[tuple[str, str, Health], ...]
     """(status URL, model, gate to tell) of the backends that have a status page."""
     warnings: tuple[str, ...]
@@ -89,7 +104,8 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     """Compile *config*. Raises ConfigError with every fault."""
     faults: list[str] = []
     warnings: list[str] = []
-    world = msgspec.structs.replace(world, exchange=config.exchange)
+    unreachable = config.ledger.unreachable if config.ledger else "refuse"
+    world = msgspec.structs.replace(world, exchange=config.exchange, unreachable=unreachable)
     keys = _collect(faults, "keys", partial(_keys, config, world)) or Keys({})
     backends: dict[str, Backend] = {}
     for name, spec in config.backends.items():
@@ -104,6 +120,11 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         if built is not None:
             routes[name] = built
     doors = _collect(faults, "doors", partial(_doors, config)) or {}
+    budgets: list[Budget] = []
+    for index, wanted in enumerate(config.budgets):
+        compiled = _collect(faults, f"budgets.{index}", partial(_budget, wanted, config))
+        if compiled is not None:
+            budgets.append(compiled)
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
     for name, spec in config.backends.items():
@@ -128,7 +149,16 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     )
     tasks = {name: route.task for name, route in routes.items()}
     return Pipeline(
-        config, service, routes, tasks, backends, keys, doors, statuses, tuple(warnings)
+        config,
+        service,
+        routes,
+        tasks,
+        backends,
+        keys,
+        doors,
+        tuple(budgets),
+        statuses,
+        tuple(warnings),
     )
 
 
@@ -150,6 +180,27 @@ def _doors(config: Config) -> dict[tuple[str, Task], str]:
                 raise ConfigError(f"{wire}.{task}: {name!r} is no route for {task}")
             found[wire, task] = name
     return found
+
+
+def _budget(spec: BudgetConfig, config: Config) -> Budget:
+    kinds: tuple[Kind, ...] = ("team", "key", "route", "backend")
+    named = [(kind, name) for kind in kinds if (name := getattr(spec, kind)) is not None]
+    if len(named) > 1:
+        raise ConfigError("give one of team, key, route and backend, or none for all calls")
+    # Keys and their teams may be in the store, which nobody asks here.
+    for kind, known in (("route", config.routes), ("backend", config.backends)):
+        name = getattr(spec, kind)
+        if name not in {None, EACH} and name not in known:
+            raise ConfigError(f"{kind}: {name!r} does not exist")
+    scope = Scope(*named[0]) if named else Scope("global")
+    return Budget(
+        scope,
+        spec.window,
+        pico(spec.usd),
+        spec.at_limit,
+        tuple(share / 100 for share in spec.alerts),
+        spec.zone,
+    )
 
 
 def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
@@ -249,6 +300,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     )
     by_unit = bool(tasks & BY_UNIT)
     bound = partial(_bound, spoken, spec.model) if by_unit else no_units
+    booking = Booking(world.ledger, written, spec.api, spec.model, world.unreachable)
     service = stack(
         guard(
             (
@@ -262,7 +314,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
             world.now,
         ),
         # Money last of those that refuse: other replicas see its effect.
-        spend(price, gates.meter, world.now, bound),
+        spend(price, gates.meter, world.now, bound, booking),
         # Meter innermost: it times the backend, not our own gates.
         guard((gates.meter,), world.now),
         # Innermost: what it asks for and what it recodes is this backend's own way of serving.

@@ -13,21 +13,25 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from router.config import ConfigError, read
+from router.config import ConfigError, LedgerConfig, read
 from router.core.api import Endpoint
 from router.core.call import NOTHING, Call, Usage, added
 from router.core.ending import Ending
 from router.core.gate import Clock
+from router.core.money import pico
 from router.core.service import Service
 from router.core.task import Task
 from router.decisions import Decision, Decisions
 from router.google_token import Tokens
 from router.http1 import Pool
 from router.journal import Journal
+from router.ledger.ledger import Ledger
+from router.ledger.record import Event, StoreDown
 from router.pipeline import Pipeline, World, build
 from router.plan import BY_UNIT
 from router.telemetry import Telemetry
@@ -36,6 +40,8 @@ from router.transport import fetch_json, http
 log = logging.getLogger("isocost")
 FIRST_TOKEN = 5.0
 """Seconds that a start waits for the tokens of service accounts."""
+SWEEP = 5.0
+"""Seconds between two sweeps of the ledger."""
 POLL = 1.0
 """Seconds between two looks at status pages and at the file."""
 
@@ -58,6 +64,8 @@ class Runtime:
         self.telemetry = Telemetry()
         self.pool = Pool()
         self.tokens = Tokens()
+        self.ledger: Ledger | None = None
+        self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
         self.decisions = Decisions(server.decisions)
@@ -76,6 +84,7 @@ class Runtime:
             send=self._send,
             record=self._record,
             sandbox=self.sandbox,
+            ledger=lambda: self.ledger,
             token=self.tokens.of,
         )
 
@@ -107,6 +116,7 @@ class Runtime:
         for warning in self.pipeline.warnings:
             log.warning(warning)
         await asyncio.to_thread(self.tokens.wait, FIRST_TOKEN)
+        await self._open_ledger()
         for repeat in (self._look, self._watch):
             self._tasks.append(asyncio.create_task(_every(POLL, repeat)))
 
@@ -115,6 +125,8 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pool.close()
+        if self.ledger is not None:
+            await self.ledger.close()
         if self.journal is not None:
             self.journal.close()
 
@@ -127,6 +139,10 @@ class Runtime:
             log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
             return str(exc)
         self.pipeline = fresh
+        if self.ledger is not None:
+            self.ledger.configure(fresh.budgets)
+        elif fresh.budgets:
+            log.error("budgets were added, and no ledger is open: they hold from the next start")
         self.telemetry.reloaded("loaded")
         log.info("configuration loaded: %s", self.path)
         return ""
@@ -136,6 +152,39 @@ class Runtime:
             return self.path.stat().st_mtime_ns
         except OSError:
             return 0
+
+    async def _open_ledger(self) -> None:
+        """Where money is kept, when the configuration asks for it. Raises ConfigError."""
+        config, budgets = self.pipeline.config, self.pipeline.budgets
+        if config.ledger is None and not budgets:
+            return
+        spec = config.ledger or LedgerConfig()
+        where = self.env.get(spec.url_env, "") if spec.url_env else spec.url
+        if spec.url_env and not where:
+            raise ConfigError(f"ledger.url_env: environment variable {spec.url_env} is not set")
+        try:
+            self.ledger = await Ledger.open(
+                where or f"sqlite:///{(self._state / 'ledger.db').absolute()}",
+                budgets,
+                timeout=spec.timeout,
+                allowance=pico(spec.allowance_usd),
+                synchronous="FULL" if spec.durable else "NORMAL",
+                on_event=self._tell,
+            )
+        except ValueError as exc:
+            raise ConfigError(f"ledger: {exc}") from exc
+        if not self.ledger.up:
+            log.error("the ledger cannot be reached; paid calls: %s", spec.unreachable)
+        self._tasks.append(asyncio.create_task(_every(SWEEP, self._sweep)))
+
+    def _tell(self, event: Event) -> None:
+        log.warning("ledger: %s", event.text)
+        self.telemetry.told(event.kind)
+
+    async def _sweep(self) -> None:
+        if self.ledger is not None and self.ledger.up:
+            with suppress(StoreDown):  # it is looked at again, and calls are told by themselves
+                await self.ledger.sweep()
 
     async def _watch(self) -> None:
         stamp = self._mtime()
@@ -155,6 +204,8 @@ class Runtime:
             up = bool(page and page.get("up") and state.get("ready"))
             health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
         self.telemetry.refresh(pipeline.backends)
+        if self.ledger is not None:
+            self.telemetry.ledger_is(up=self.ledger.up)
         if self.journal is not None:
             self.journal.flush()
 

@@ -92,6 +92,13 @@ class Telemetry:
         self._cost = counter("cost_usd", "Dollars spent.", "route", "backend")
         self._baseline = counter("baseline_usd", "Dollars that the baseline would cost.", "route")
         self._saved = counter("saved_usd", "Dollars saved against the baseline.", "route")
+        self._ledger = counter("ledger_events", "What the ledger told, by kind.", "kind")
+        self._ledger_up = Gauge(
+            "isocost_ledger_up",
+            "Whether the store of money was reached when last asked.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self._reloads = counter("config_reloads", "Reloads of the configuration.", "result")
         self._seconds = histogram("call_seconds", "Arrival to last byte.", SECONDS, "route")
         self._attempt = histogram("attempt_seconds", "Backend time.", SECONDS, "backend")
@@ -156,6 +163,13 @@ class Telemetry:
     def refused(self, door: str, status: int) -> None:
         """Count a request that never became a call."""
         self._refused[door, str(status)] += 1
+
+    def told(self, kind: str) -> None:
+        """Count an event of the ledger."""
+        self._ledger[kind,] += 1
+
+    def ledger_is(self, *, up: bool) -> None:
+        self._ledger_up.set(up)
 
     def reloaded(self, result: str) -> None:
         self._reloads[result,] += 1

@@ -105,7 +105,11 @@ def _work(listener: socket.socket, options: Namespace) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    uvloop.run(_serve(runtime, listener))
+    try:
+        uvloop.run(_serve(runtime, listener))
+    except ConfigError as exc:
+        print(f"isocost serve: {options.config}:\n  {exc}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -7,8 +7,10 @@
     + UnknownRoute     404
     + TooLarge         413
   + TooExpensive       402  every fit backend would cost more than the call or its route allows
+    + BudgetSpent      402  a budget has no room for it
   + AttemptFailed      502  one backend failed; another may do better
   + NoBackend          503  nothing is left to try
+    + BooksClosed      503  the store of money is away, and paid calls need it
   + DeadlineExceeded   504  the caller's time is over
   + Rejected           503  a gate said no; nothing was sent
     + BreakerOpen, Overloaded, Paused, Down, RetriesSpent
@@ -72,6 +74,16 @@ class TooExpensive(RouterError):
     verdict = REJECTED
 
 
+class BudgetSpent(TooExpensive):
+    """A budget has no room; *retry_after* is when its window ends."""
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class AttemptFailed(RouterError):
     """One backend failed with *verdict*; *detail* says how, without any secret."""
 
@@ -94,6 +106,12 @@ class NoBackend(RouterError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class BooksClosed(NoBackend):
+    """The store of money cannot be reached, and paid calls are refused until it can."""
+
+    code = "ledger_unreachable"
 
 
 class DeadlineExceeded(RouterError):

@@ -28,6 +28,8 @@ def health(runtime: Runtime) -> APIRouter:
         ready = any(able.values())
         degraded = [n for n in able if len(able[n]) < len(pipeline.routes[n].backends)]
         found = {"ready": ready, "routes": able, "degraded": degraded}
+        if runtime.ledger is not None:
+            found["ledger"] = "up" if runtime.ledger.up else "unreachable"
         return answer(found, status=200 if ready else 503)
 
     @api.get("/metrics", summary="Prometheus metrics")

@@ -13,6 +13,7 @@ from router.core.call import Call, Outcome
 from router.core.errors import (
     AttemptFailed,
     BadRequest,
+    BudgetSpent,
     DeadlineExceeded,
     Forbidden,
     NoBackend,
@@ -25,6 +26,7 @@ from router.core.reply import Reply
 from router.core.service import Service
 from router.core.trail import Attempt, Trail
 from router.core.verdict import CANCELLED, REJECTED, UNFIT, Verdict
+from router.ledger.record import OverBudget
 from router.plan import Backend, Plan, Route, Sight, look, plan
 
 
@@ -36,7 +38,7 @@ def dispatch(routes: Mapping[str, Route], now: Clock) -> Service:
         started = now()
         sights = look(call, route, started)
         chosen = plan(call, route, sights, started)
-        trail = Trail(chosen)
+        trail, over = Trail(chosen), list[OverBudget]()
         for backend in chosen.attempts:
             if trail.sent >= route.attempts or now() >= call.deadline:
                 break
@@ -48,9 +50,13 @@ def dispatch(routes: Mapping[str, Route], now: Clock) -> Service:
                 if not exc.verdict.try_next:
                     exc.trail = trail
                     raise
+                if isinstance(exc, OverBudget):
+                    over.append(exc)
             except BaseException as exc:
                 exc.trail = trail  # type: ignore[attr-defined]
                 raise
+        if over and all(attempt.verdict is REJECTED for attempt in trail.attempts):
+            raise _over(route, trail, over)
         raise _nothing_left(call, route, trail, sights, late=now() >= call.deadline)
 
     return walk
@@ -98,6 +104,14 @@ def _dear(call: Call, route: Route, trail: Trail, backend: Backend) -> bool:
     spent = sum(a.cost for a in trail.attempts if a.backend not in free)
     chosen: Plan = trail.plan
     return any(spent + c.quote > limit for c in chosen.candidates if c.backend == backend.name)
+
+
+def _over(route: Route, trail: Trail, over: list[OverBudget]) -> BudgetSpent:
+    """Budgets let free backends serve alone, and none could."""
+    said = "; ".join(f"{a.backend}: {a.detail}" for a in trail.attempts)
+    error = BudgetSpent(f"Route {route.name!r}: {said} No free backend could serve it.")
+    error.trail = trail
+    return error
 
 
 def _detail(exc: BaseException) -> str:
