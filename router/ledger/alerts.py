@@ -20,6 +20,8 @@ def alerts(books: Books) -> None:
         place = account.place
         if place is None:
             continue
+        if account.posted == books.was[account.key][1] and not (account.refused or place.anchor):
+            continue  # nothing was posted, so nothing is new
         teller = books.accounts.get(place.anchor) if place.anchor else account
         if teller is None:
             continue  # a settlement alone does not look at the other buckets

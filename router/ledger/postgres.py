@@ -1,8 +1,11 @@
 """PostgreSQL: one connection per process, pipelined, so that a batch is three round trips.
 
 A call that hangs (a server that is stopped, a cable that is cut) is ended by shutting the socket
-down from another thread; whatever was in flight then has an unknown outcome. `synchronous_commit`
-stays as the server has it, on: what was committed survives the server's crash.
+down from another thread; whatever was in flight then has an unknown outcome.
+
+`synchronous_commit` stays as the server has it, on, for all that a call waits for: a reservation
+survives the server's crash. Settlements alone do not wait for the disk. One that a crash loses
+leaves its attempt dispatched, so the sweep captures the bound: too much, never too little.
 """
 
 from __future__ import annotations
@@ -72,12 +75,14 @@ class PostgresDriver:
             assert self._socket is not None
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def begin(self) -> None:
+    def begin(self, *, durable: bool = True) -> None:
         if self._connection is None:
             raise psycopg.OperationalError("not connected")
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self._cursor.execute("BEGIN")
+        if not durable:
+            self._cursor.execute("SET LOCAL synchronous_commit = off")
 
     def commit(self) -> None:
         self._cursor.execute("COMMIT")

@@ -83,7 +83,13 @@ reservation = Table(
         sqlite_where=text("state = 'C'"),
         postgresql_where=text("state = 'C'"),
     ),
-    Index("ix_reservation_made", "made"),
+    # Partial, so that a reserve touches one index only: a call waits for it.
+    Index(
+        "ix_reservation_ended",
+        "made",
+        sqlite_where=text("state IN ('S', 'X')"),
+        postgresql_where=text("state IN ('S', 'X')"),
+    ),
     sqlite_with_rowid=False,
 )
 """One attempt: what is held, or what it took. `budgets` are the keys of the rows that it is in."""

@@ -71,7 +71,7 @@ class SqliteDriver:
     def abort(self) -> None:
         """Nothing to do: every wait for the file ends by *patience*."""
 
-    def begin(self) -> None:
+    def begin(self, *, durable: bool = True) -> None:
         self._waiting("BEGIN IMMEDIATE")
 
     def commit(self) -> None:

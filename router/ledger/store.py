@@ -47,7 +47,7 @@ class Driver(Protocol):
     def abort(self) -> None:
         """Make a call that hangs fail, from another thread."""
 
-    def begin(self) -> None: ...
+    def begin(self, *, durable: bool = True) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def fetch(self, sql: Statement, rows: Rows) -> list[tuple[Any, ...]]: ...
@@ -73,17 +73,18 @@ class Store:
         self._places: dict[str, Place] = {}
 
     def run(
-        self, batch: Sequence[Move], *, unless_refused: bool = False
+        self, batch: Sequence[Move], *, unless_refused: bool = False, durable: bool = True
     ) -> tuple[list[Result], list[Event]]:
         """The result of each move, and what is to be told, once it is all committed.
 
         Raises what the driver raises: then nothing was done, unless the error came from the commit
         itself, when that is unknown. *unless_refused*: raises Refused when a budget has no room
-        for one of them; nothing was done then either.
+        for one of them; nothing was done then either. Not *durable*: it may be lost when the
+        server crashes, though never in part and never before what was committed later.
         """
         self._open(batch)
         driver = self.driver
-        driver.begin()
+        driver.begin(durable=durable)
         try:
             books = self._load(batch)
             results = [self._moves.run(books, move) for move in batch]

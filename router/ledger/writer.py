@@ -209,7 +209,8 @@ class Writer(Thread):
         jobs = _some(self._later)
         self._flush_at = 0.0 if self._later else float("inf")
         try:
-            events = self._run([job for job in jobs if not isinstance(job.move, Sweep)])
+            moves = [job for job in jobs if not isinstance(job.move, Sweep)]
+            events = self._run(moves, durable=any(job.future is not None for job in jobs))
             for job in jobs:
                 if isinstance(job.move, Sweep):
                     job.result, told = self._store.sweep(job.move.now)
@@ -222,13 +223,15 @@ class Writer(Thread):
             raise
         self._finished(jobs, events)
 
-    def _run(self, jobs: list[Job], *, unless_refused: bool = False) -> list[Event]:
+    def _run(
+        self, jobs: list[Job], *, unless_refused: bool = False, durable: bool = True
+    ) -> list[Event]:
         """Give each its result. Raises Refused, or what says that the store is away."""
         if not jobs:
             return []
         moves: list[Move] = [job.move for job in jobs]  # type: ignore[misc]
         try:
-            results, events = self._store.run(moves, unless_refused=unless_refused)
+            results, events = self._store.run(moves, unless_refused=unless_refused, durable=durable)
         except Refused:
             raise
         except Exception as exc:
@@ -239,7 +242,7 @@ class Writer(Thread):
                 jobs[0].result = exc
                 return []
             # One bad move must not fail its neighbours.
-            return [event for job in jobs for event in self._run([job])]
+            return [event for job in jobs for event in self._run([job], durable=durable)]
         for job, result in zip(jobs, results, strict=True):
             job.result = result
         return events

@@ -7,6 +7,7 @@ revision = "0001"
 down_revision = None
 
 LIVE = sa.text("state IN ('R', 'D')")
+ENDED = sa.text("state IN ('S', 'X')")
 CAPTURED = sa.text("state = 'C'")
 
 
@@ -64,7 +65,9 @@ def upgrade() -> None:
         sqlite_where=CAPTURED,
         postgresql_where=CAPTURED,
     )
-    op.create_index("ix_reservation_made", "reservation", ["made"])
+    op.create_index(
+        "ix_reservation_ended", "reservation", ["made"], sqlite_where=ENDED, postgresql_where=ENDED
+    )
     op.create_table(
         "frozen",
         sa.Column("price", sa.Text(), nullable=False),
