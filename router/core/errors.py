@@ -6,6 +6,7 @@
     + Forbidden        403
     + UnknownRoute     404
     + TooLarge         413
+  + RateLimited        429  the key's own requests or units of a minute are used up
   + TooExpensive       402  every fit backend would cost more than the call or its route allows
     + BudgetSpent      402  a budget has no room for it
   + AttemptFailed      502  one backend failed; another may do better
@@ -82,6 +83,24 @@ class BudgetSpent(TooExpensive):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(RouterError):
+    """A key has used up its minute; *headers* say it as the caller's vendor does."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    verdict = REJECTED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.retry_after, self.headers = retry_after, headers
 
 
 class AttemptFailed(RouterError):

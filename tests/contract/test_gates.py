@@ -17,13 +17,15 @@ import router.gates
 from router.core import verdict as v
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.errors import Rejected, RouterError
+from router.core.task import SpeakRequest
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
 from router.gates.in_flight import InFlight
-from router.gates.key import Keys
+from router.gates.key import Caller, Keys, Limits
 from router.gates.meter import Meter
 from router.gates.pause import Pause
+from router.gates.rate import Rates
 from router.gates.retries import Retries
 from tests.fakes import FakeClock, a_call
 
@@ -43,9 +45,11 @@ GATES: dict[str, dict[str, Make]] = {
     "key": {
         "open": lambda now: Keys({}),
         "one_route": lambda now: Keys({"0" * 64: Key("k", routes=frozenset({"embed"}))}),
+        "guarded": lambda now: Keys({}, guarded=True),
     },
     "meter": {"fresh": Meter, "small": lambda now: Meter(now, concurrency=1)},
     "pause": {"fresh": Pause, "paused": lambda now: _after(Pause(now), v.THROTTLED)},
+    "rate": {"fresh": Rates, "spent": lambda now: _after(Rates(now), v.OK, LIMITED)},
     "retries": {
         "fresh": Retries,
         "spent": lambda now: Retries(now, per_second=0.0, share=0.0),
@@ -53,8 +57,12 @@ GATES: dict[str, dict[str, Make]] = {
 }
 
 
-def _after(gate: Any, verdict: v.Verdict) -> Any:
-    gate.acquire(a_call())(Outcome(verdict, 0.1))
+LIMITED = Caller("limited", limits=Limits(requests=2, units=400))
+FREE = Key("anonymous")
+
+
+def _after(gate: Any, verdict: v.Verdict, key: Key = FREE) -> Any:
+    gate.acquire(a_call(key=key))(Outcome(verdict, 0.1))
     return gate
 
 
@@ -73,12 +81,16 @@ VARIANTS = [
     for name, variants in GATES.items()
     for variant, make in variants.items()
 ]
+SPEAK = SpeakRequest(text="hello", voice="alloy")
 CALLS = st.sampled_from(
     [
         a_call(),
         a_call(input_tokens=0, output_limit=0),
         a_call(key=None),
         a_call(key=Key("k", routes=frozenset({"embed"}))),
+        a_call(key=LIMITED),
+        a_call(key=Caller("units", limits=Limits(units=10**6)), task="speak", request=SPEAK),
+        a_call(key=Caller("no-chat", tasks=frozenset({"embed"}))),
     ]
 )
 COUNT = st.integers(0, 10**9)
