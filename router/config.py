@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,6 +243,15 @@ class RouteConfig(_Strict):
     )
 
 
+class RatesConfig(_Strict):
+    """At most so many in any minute; not limited when left out."""
+
+    requests: int | None = Field(default=None, ge=1, description="requests a minute")
+    units: int | None = Field(
+        default=None, ge=1, description="tokens, characters, seconds or images a minute"
+    )
+
+
 class KeyConfig(_Strict):
     """A caller. Exactly one of key_env, key_file and sha256 says what its secret is."""
 
@@ -249,9 +259,23 @@ class KeyConfig(_Strict):
     team: str = "default"
     tags: Names = Field(default_factory=list)
     routes: list[str] | None = None
+    tasks: list[Task] | None = Field(default=None, description="tasks it may ask for; all if unset")
+    rates: RatesConfig = RatesConfig()
+    expires: datetime | None = Field(
+        default=None, description="refused from then on; UTC when it names no zone"
+    )
     key_env: str | None = None
     key_file: str | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+
+class AdminConfig(_Strict):
+    """The admin API, on a port of its own, see docs/admin.md."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8079, ge=0, le=65535)
+    key_env: str | None = Field(default=None, description="environment variable with its key")
+    key_file: str | None = Field(default=None, description="file with its key; may change")
 
 
 class ServerConfig(_Strict):
@@ -263,6 +287,7 @@ class ServerConfig(_Strict):
         default=40, gt=0, description="the same for calls that carry audio or images"
     )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
+    admin: AdminConfig | None = Field(default=None, description="the admin API is served if set")
 
 
 class Config(_Strict):

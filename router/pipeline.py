@@ -8,7 +8,9 @@ with all of them and leaves what runs untouched.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,7 @@ from router.config import (
     BudgetConfig,
     Config,
     ConfigError,
+    KeyConfig,
     QuantileConfig,
     RouteConfig,
 )
@@ -38,9 +41,10 @@ from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
 from router.gates.in_flight import InFlight
-from router.gates.key import Keys
+from router.gates.key import Caller, Keys, Limits
 from router.gates.meter import Meter
 from router.gates.pause import Pause
+from router.gates.rate import Rates, vendor_headers
 from router.gates.retries import Retries
 from router.google_token import unasked
 from router.layers.adapt import adapt
@@ -77,6 +81,10 @@ class World(msgspec.Struct, frozen=True):
     """Where money is kept, once it is open."""
     unreachable: Literal["refuse", "local_only"] = "refuse"
     """What to do while it is away; filled from the configuration."""
+    wall: Clock = time.time
+    """Unix seconds, at which keys expire."""
+    guarded: bool = False
+    """Others than this machine can reach the router: nobody is served without a key."""
     token: Callable[[Path], Secret] = unasked
     """The token of a service account in a file."""
 
@@ -92,6 +100,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     backends: dict[str, Backend]
     """By their name in the configuration; a backend's own name may end in `-sandbox`."""
     keys: Keys
+    rates: Rates
     doors: dict[tuple[str, Task], str]
     """(wire, task) -> the route of calls whose body has no place for one."""
     budgets: tuple[Budget, ...]
@@ -106,7 +115,8 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     warnings: list[str] = []
     unreachable = config.ledger.unreachable if config.ledger else "refuse"
     world = msgspec.structs.replace(world, exchange=config.exchange, unreachable=unreachable)
-    keys = _collect(faults, "keys", partial(_keys, config, world)) or Keys({})
+    keys = _collect(faults, "keys", partial(_keys, config, world, old)) or Keys({})
+    rates = old.rates if old else Rates(world.now)
     backends: dict[str, Backend] = {}
     for name, spec in config.backends.items():
         made = _collect(faults, f"backends.{name}", partial(_backend, name, spec, world, old))
@@ -136,9 +146,9 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     service = stack(
         # Outermost, to see the refusals of every layer below.
         observe(world.record, world.now),
-        # Who is it, and may it: before anything that costs. Then what the route learns from its
-        # answers, whichever backend gave them.
-        _enter(keys, routes, world.now),
+        # Who is it, and may it, and not too often: before anything that costs. Then what the route
+        # learns from its answers, whichever backend gave them.
+        _enter(keys, rates, routes, world.now),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )
@@ -155,6 +165,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         tasks,
         backends,
         keys,
+        rates,
         doors,
         tuple(budgets),
         statuses,
@@ -211,19 +222,25 @@ def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
         return None
 
 
-def _enter(keys: Keys, routes: dict[str, Route], now: Clock) -> Layer:
+def _enter(keys: Keys, rates: Rates, routes: dict[str, Route], now: Clock) -> Layer:
     def layer(inner: Service) -> Service:
-        guards = {name: guard((keys, r.forecast), now)(inner) for name, r in routes.items()}
+        guards = {name: guard((keys, rates, r.forecast), now)(inner) for name, r in routes.items()}
+
+        async def limited(call: Call) -> Reply:
+            reply = await guards[call.route](call)
+            reply.passed += vendor_headers(call, rates.standing(call))
+            return reply
 
         def entered(call: Call) -> Awaitable[Reply]:
-            return guards[call.route](call)
+            # Keys without any limit of their own are most of the traffic.
+            return limited(call) if isinstance(call.key, Caller) else guards[call.route](call)
 
         return entered
 
     return layer
 
 
-def _keys(config: Config, world: World) -> Keys:
+def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:
     by_digest: dict[str, Key] = {}
     for spec in config.keys:
         given = [w for w in (spec.key_env, spec.key_file, spec.sha256) if w]
@@ -240,9 +257,29 @@ def _keys(config: Config, world: World) -> Keys:
             digest = sha256(value.encode()).hexdigest()
         if digest in by_digest:
             raise ConfigError(f"{spec.name}: same secret as {by_digest[digest].name}")
-        routes = frozenset(spec.routes) if spec.routes is not None else None
-        by_digest[digest] = Key(spec.name, spec.team, frozenset(spec.tags), routes)
-    return Keys(by_digest)
+        by_digest[digest] = _caller(spec)
+    keys = Keys(by_digest, world.wall, guarded=world.guarded)
+    keys.store = config.ledger is not None or bool(config.budgets)
+    keys.stored = old.keys.stored if old else None
+    return keys
+
+
+def _caller(spec: KeyConfig) -> Key:
+    routes = frozenset(spec.routes) if spec.routes is not None else None
+    if spec.tasks is None and spec.expires is None and spec.rates == type(spec.rates)():
+        return Key(spec.name, spec.team, frozenset(spec.tags), routes)
+    expires = spec.expires
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+    return Caller(
+        spec.name,
+        spec.team,
+        frozenset(spec.tags),
+        routes,
+        tasks=frozenset(spec.tasks) if spec.tasks is not None else None,
+        limits=Limits(spec.rates.requests, spec.rates.units),
+        until=expires.timestamp() if expires is not None else float("inf"),
+    )
 
 
 def _concurrency(spec: BackendConfig) -> int:
