@@ -215,6 +215,18 @@ class LedgerConfig(_Strict):
     durable: bool = Field(default=False, description="SQLite: survive a loss of power, too")
 
 
+class JournalConfig(_Strict):
+    """How long the records of calls stay, see docs/journal.md."""
+
+    keep_days: float = Field(default=30, gt=0, description="days after which records are removed")
+    keep_mb: float = Field(
+        default=1024, ge=1, description="MiB of all files; the oldest are removed"
+    )
+    prompt_hash: bool = Field(
+        default=False, description="keep the SHA-256 of the texts of each call, never the texts"
+    )
+
+
 class FailureConfig(_Strict):
     """What to do when a backend fails."""
 
@@ -302,6 +314,7 @@ class Config(_Strict):
         default=None, description="kept when it is here, or when there are budgets"
     )
     budgets: list[BudgetConfig] = Field(default_factory=list)
+    journal: JournalConfig = JournalConfig()
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",

@@ -14,6 +14,10 @@ VERBS = {
     "explain": "what would happen to a request, and why; costs nothing",
     "chat": "a small chat in the terminal through the running router",
     "prices": "the prices in force for this configuration",
+    "journal": "what was decided of each call, and why",
+    "savings": "what each day cost, and what its baseline would have cost",
+    "reconcile": "compare the books with a vendor's bill, and settle what was unknown",
+    "keys": "create, list, revoke and rotate the keys of callers",
     "models": "list, pack, verify and remove local models",
 }
 
