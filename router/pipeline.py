@@ -62,6 +62,10 @@ from router.secrets import Secret, SecretError, secret
 
 Send = Callable[[Endpoint], Service]
 """Makes the leaf service, which does the HTTP."""
+NO_KEYS = (
+    "no keys are configured: everybody on this machine may call, and nobody else is served; "
+    "`isocost keys create NAME` makes one"
+)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -142,7 +146,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         gates = backends[name].gates
         gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
     if keys.open:
-        warnings.append("no keys are configured: everybody who reaches this address may call")
+        warnings.append(NO_KEYS)
     service = stack(
         # Outermost, to see the refusals of every layer below.
         observe(world.record, world.now),

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from router.admin import callers, store
+from router.admin.ring import Ring
 from router.config import ConfigError, LedgerConfig, read
 from router.core.api import Endpoint
 from router.core.call import NOTHING, Call, Usage, added
@@ -30,9 +32,10 @@ from router.decisions import Decision, Decisions
 from router.google_token import Tokens
 from router.http1 import Pool
 from router.journal import Journal
+from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
-from router.pipeline import Pipeline, World, build
+from router.pipeline import NO_KEYS, Pipeline, World, build
 from router.plan import BY_UNIT
 from router.telemetry import Telemetry
 from router.transport import fetch_json, http
@@ -57,14 +60,18 @@ class Runtime:
         env: Mapping[str, str] | None = None,
         journal: Path | None = None,
         now: Clock = time.monotonic,
+        guarded: bool = False,
     ) -> None:
+        """*guarded*: others than this machine can reach it, so nobody is served without a key."""
         self.path, self.sandbox = path, sandbox
-        self.now = now
+        self.now, self._guarded = now, guarded
         self.env = os.environ if env is None else env
         self.telemetry = Telemetry()
         self.pool = Pool()
         self.tokens = Tokens()
         self.ledger: Ledger | None = None
+        self.ring: Ring | None = None
+        self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
@@ -85,6 +92,7 @@ class Runtime:
             record=self._record,
             sandbox=self.sandbox,
             ledger=lambda: self.ledger,
+            guarded=self._guarded,
             token=self.tokens.of,
         )
 
@@ -140,7 +148,7 @@ class Runtime:
             return str(exc)
         self.pipeline = fresh
         if self.ledger is not None:
-            self.ledger.configure(fresh.budgets)
+            self._budget()
         elif fresh.budgets:
             log.error("budgets were added, and no ledger is open: they hold from the next start")
         self.telemetry.reloaded("loaded")
@@ -156,26 +164,41 @@ class Runtime:
     async def _open_ledger(self) -> None:
         """Where money is kept, when the configuration asks for it. Raises ConfigError."""
         config, budgets = self.pipeline.config, self.pipeline.budgets
-        if config.ledger is None and not budgets:
+        where = store.where(config, self.env, self._state)
+        if where is None:
             return
         spec = config.ledger or LedgerConfig()
-        where = self.env.get(spec.url_env, "") if spec.url_env else spec.url
-        if spec.url_env and not where:
-            raise ConfigError(f"ledger.url_env: environment variable {spec.url_env} is not set")
+        self.ring = Ring(where, self._know)
         try:
             self.ledger = await Ledger.open(
-                where or f"sqlite:///{(self._state / 'ledger.db').absolute()}",
+                where.render_as_string(hide_password=False),
                 budgets,
                 timeout=spec.timeout,
                 allowance=pico(spec.allowance_usd),
                 synchronous="FULL" if spec.durable else "NORMAL",
                 on_event=self._tell,
+                on_change=self.ring.changed,
             )
         except ValueError as exc:
             raise ConfigError(f"ledger: {exc}") from exc
         if not self.ledger.up:
             log.error("the ledger cannot be reached; paid calls: %s", spec.unreachable)
+        await self.ring.look()
         self._tasks.append(asyncio.create_task(_every(SWEEP, self._sweep)))
+
+    def _know(self, rows: list[KeyRow]) -> None:
+        """Use these keys of the store from now on, and their budgets."""
+        keys = self.pipeline.keys
+        first = keys.stored is None
+        self._rows, keys.stored = rows, callers.callers(rows)
+        if first and keys.open:
+            log.warning(NO_KEYS)
+        self._budget()
+
+    def _budget(self) -> None:
+        if self.ledger is not None:
+            of_keys = callers.budgets(self._rows, time.time())
+            self.ledger.configure(callers.together(self.pipeline.budgets, of_keys))
 
     def _tell(self, event: Event) -> None:
         log.warning("ledger: %s", event.text)
@@ -206,6 +229,8 @@ class Runtime:
         self.telemetry.refresh(pipeline.backends)
         if self.ledger is not None:
             self.telemetry.ledger_is(up=self.ledger.up)
+            if self.ring is not None and self.ledger.up:
+                await self.ring.look()
         if self.journal is not None:
             self.journal.flush()
 

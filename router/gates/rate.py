@@ -148,14 +148,11 @@ class Rates:
             return _nothing
         now = self._now()
         units = estimate(call)
-        wanted = [
-            (kind, amount, MILLI * limit)
-            for kind, amount, limit in (
-                ("requests", MILLI, limits.requests),
-                ("units", units, limits.units),
-            )
-            if limit is not None
-        ]
+        wanted: list[tuple[Kind, int, int]] = []
+        if limits.requests is not None:
+            wanted.append(("requests", MILLI, MILLI * limits.requests))
+        if limits.units is not None:
+            wanted.append(("units", units, MILLI * limits.units))
         for kind, amount, limit in wanted:
             window = self._window(key.name, kind, now)
             if (window.total if window is not None else 0) + amount > limit:
@@ -219,7 +216,7 @@ class Rates:
     def _add(self, key: str, kind: Kind, second: int, amount: int) -> None:
         window = self._windows.get((key, kind))
         if window is None:
-            window = self._windows[key, kind] = Window()
+            window = self._windows[key, kind] = Window(seen=int(self._now()))
         window.add(second, amount)
         if not window.by_second:
             del self._windows[key, kind]
