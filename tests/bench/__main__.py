@@ -20,7 +20,7 @@ from .report import save, table
 from .result import Part, Skipped
 from .scale import FULL, QUICK, Room
 
-PARTS = ("router", "plan", "ledger", "memory", "serving", "mixed")
+PARTS = ("router", "plan", "ledger", "memory", "serving", "tasks", "mixed")
 
 
 def arguments() -> argparse.Namespace:
