@@ -95,7 +95,8 @@ class TorchSeq2Seq:
                 self._tell(run, token)
             keep = [row for row, run in enumerate(runs) if run.wanted]
             if len(keep) < len(runs):
-                runs, last, dice = ([each[row] for row in keep] for each in (runs, last, dice))
+                runs = [runs[row] for row in keep]
+                last, dice = [last[row] for row in keep], [dice[row] for row in keep]
                 rows = torch.tensor(keep, device=self._device, dtype=torch.long)
                 states, mask = states[rows], mask[rows]
                 if keep:
