@@ -225,7 +225,13 @@ class Ledger:
         if self._watch is None:
             self._watch = self._loop.call_later(TICK, self._look)
         writer.queue.put(job)
-        return await job.future
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            # Cancelled between the answer and its reading: nobody will ever use what was held.
+            if job.future.done() and not job.future.cancelled() and not job.future.exception():
+                self._undo_done(job)
+            raise
 
     def _queue(self, move: Any) -> None:
         self._writer.queue.put(Job(move))
@@ -257,13 +263,17 @@ class Ledger:
             waiting.pop(job, None)
             if not job.future.done():
                 _answer(job, job.result)
-            elif job.result is True or isinstance(job.result, Hold):
-                self._undo(job.move)
+            else:
+                self._undo_done(job)
         for event in events:
             if event.kind == "bound":
                 self._frozen |= {event.price}
             self._on_event(event)
         self._write_allowance()
+
+    def _undo_done(self, job: Job) -> None:
+        if job.result is True or isinstance(job.result, Hold):
+            self._undo(job.move)
 
     def _undo(self, move: Any) -> None:
         """Who asked has gone, or was told that the store is away: it sent nothing."""

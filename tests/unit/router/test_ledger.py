@@ -115,6 +115,24 @@ async def test_only_scopes_with_a_budget_concern_a_call(tmp_path: Path):
         assert it.ledger.scopes(key="k", team="a") == (GLOBAL, TEAM)
 
 
+async def test_who_is_cancelled_between_answer_and_reading_holds_nothing(tmp_path: Path) -> None:
+    """The store has done it and said so; the caller leaves before it reads that."""
+    async with opened(tmp_path, Budget(GLOBAL, "total", 100)) as tried:
+        finish = tried.ledger._finish
+
+        def answered(jobs: Any, events: Any) -> None:
+            finish(jobs, events)
+            if any(job.future is not None for job in jobs):
+                task.cancel()
+
+        tried.ledger._finish = answered  # type: ignore[method-assign]
+        task = asyncio.create_task(tried.ledger.reserve(tried.ask(60, GLOBAL), dispatched=True))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        tried.ledger._finish = finish  # type: ignore[method-assign]
+        assert (await tried.sums())["global"] == (0, 0)
+
+
 async def test_who_leaves_while_reserving_holds_nothing(tmp_path: Path):
     """Whenever it is cancelled: before, while or after the store has done it."""
     async with opened(tmp_path, *MONTH) as it:

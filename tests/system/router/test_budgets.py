@@ -1,0 +1,285 @@
+"""Budgets through real routers: nobody spends a cent more than the limit, and the books equal the bill.
+
+`make race` runs the race longer: ISOCOST_RACE_CALLS, ISOCOST_RACE_CALLERS.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import APIStatusError, OpenAI
+
+from router.ledger import books
+from router.ledger.database import address, engine
+from tests.system.ledger.postgres import postgres
+from tests.system.router.clients import Clients
+from tests.system.router.harness import SANDBOX_ENV, Router, Sandbox, ask, router, sandbox, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+CALLS = int(os.environ.get("ISOCOST_RACE_CALLS", "400"))
+CALLERS = int(os.environ.get("ISOCOST_RACE_CALLERS", "64"))
+LIMIT = 0.004
+"""USD: far less than what all callers together would spend."""
+PICO = 10**12
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with sandbox(tmp_path_factory.mktemp("budgets")) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    with postgres() as server:
+        yield server.create("ledger")
+
+
+def settings(box: Sandbox, store: str, *budgets: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def one(api: str, model: str, **changes: Any) -> dict[str, Any]:
+        base = f"{box.base}/v1" if api == "openai" else box.base
+        rest = {"breaker": {"in_a_row": 10**6, "least": 10**6}}
+        return {"api": api, "model": model, "base": base, "key_env": "SANDBOX_KEY"} | rest | changes
+
+    backends = {
+        "gpt": one("openai", "gpt-5.4-mini", tasks=["chat"]),
+        "mini": one("openai", "gpt-4o-mini", tasks=["chat"]),
+        "eleven": one("elevenlabs", "eleven_v3", voices={"*": "JBFqnCBsd6RMkjVDRZzb"}),
+        "tts": one("openai", "tts-1", tasks=["speak"], voices={"*": "alloy"}),
+        "deepl": one("deepl", "pro"),
+        "own": {
+            "api": "openai",
+            "model": "gpt-4o-mini",
+            "base": f"{box.base}/v1",
+            "key_env": "SANDBOX_KEY",
+            "tasks": ["chat"],
+            "local": True,
+            "price": {"per_hour_usd": 3600},
+        },
+    }
+    routes = {
+        "chat": {"task": "chat", "backends": ["gpt", "mini"], "promise": {"deadline": "20s"}},
+        "speak": {"task": "speak", "backends": ["eleven", "tts"], "promise": {"deadline": "20s"}},
+        "translate": {"task": "translate", "backends": ["deepl"], "promise": {"deadline": "20s"}},
+        "either": {"task": "chat", "backends": ["gpt", "own"], "promise": {"deadline": "20s"}},
+    }
+    return {
+        "exchange": {"EUR": 1.15},
+        "ledger": {"url": store},
+        "budgets": list(budgets),
+        "backends": backends,
+        "routes": routes,
+    } | more
+
+
+def spent(store: str) -> dict[str, int]:
+    """Pico-dollars that the books of the global budget say are spent and held."""
+    found = books.budgets(engine(address(store)), time.time())
+    return {"posted": sum(b.posted for b in found), "held": sum(b.held for b in found)}
+
+
+class Caller:
+    """Somebody who sends all kinds of calls, and leaves some of them."""
+
+    def __init__(self, running: Router, seed: int) -> None:
+        self.clients, self.port = Clients(running.url), running.port
+        self.dice = random.Random(seed)
+        self.seen: Counter[str] = Counter()
+
+    def call(self) -> None:
+        kinds = (self.chat, self.stream, self.leave, self.speak, self.translate)
+        try:
+            self.seen[self.dice.choice(kinds)()] += 1
+        except Exception as exc:  # noqa: BLE001 - every client has its own
+            said = str(exc)
+            known = "budget" in said or "503" in said or "no_backend" in said
+            self.seen["refused" if known else f"{type(exc).__name__}: {said[:200]}"] += 1
+
+    def chat(self) -> str:
+        self.clients.chat("chat", "why " * self.dice.randrange(1, 40), max_tokens=60)
+        return "chat"
+
+    def stream(self) -> str:
+        self.clients.chat_stream("chat", "tell " * self.dice.randrange(1, 40))
+        return "stream"
+
+    def leave(self) -> str:
+        """Reads a piece of a stream and goes."""
+        body = {"model": "chat", "messages": [{"role": "user", "content": "tell me"}]}
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            whole = self.dice.random() < 0.3
+            raw = json.dumps(body | {"stream": not whole, "max_tokens": 60})
+            link.request("POST", "/v1/chat/completions", raw, {"content-type": "application/json"})
+            if not whole:
+                answer = link.getresponse()
+                if answer.status != 200:
+                    return "refused"
+                answer.read(self.dice.randrange(1, 400))
+        finally:
+            link.close()
+        return "left"
+
+    def speak(self) -> str:
+        self.clients.speak("Hallo " * self.dice.randrange(1, 8), "pcm_16000")
+        return "speak"
+
+    def translate(self) -> str:
+        self.clients.translate("Good morning. " * self.dice.randrange(1, 20))
+        return "translate"
+
+
+def test_a_race_for_a_few_cents(
+    box: Sandbox, store: str, tmp_path: Path, record_property: Any
+) -> None:
+    """Many callers, two replicas, all kinds of calls, vendors that fail and streams that are left:
+    the bill stays below the limit, nothing is held for ever, and the books equal the bill."""
+    box.reset()
+    box.faults(
+        {"fault": "status", "status": 503, "probability": 0.1},
+        {"fault": "cut", "after_events": 2, "probability": 0.05, "match": {"stream": True}},
+        {"fault": "reset", "probability": 0.03},
+    )
+    config = settings(box, store, {"window": "total", "usd": LIMIT})
+    with ExitStack() as running:
+        replicas = [
+            running.enter_context(router(_made(tmp_path / name), config, **SANDBOX_ENV))
+            for name in ("a", "b")
+        ]
+        callers = [Caller(replicas[n % 2], n) for n in range(CALLERS)]
+        with ThreadPoolExecutor(CALLERS) as pool:
+            list(pool.map(lambda n: callers[n % CALLERS].call(), range(CALLS)))
+        until(lambda: spent(store)["held"] == 0, 40, "nothing is held")
+    box.heal()
+    seen = sum((caller.seen for caller in callers), Counter())
+    odd = [what for what in seen if ":" in what and "Connection" not in what]
+    assert not odd, odd
+    bill, ours = box.bill()["total_pico_usd"], spent(store)
+    limit = round(LIMIT * PICO)
+    assert bill <= limit
+    assert ours["posted"] <= limit
+    # Whose outcome nobody knows stands at its bound, so the books are never below the bill.
+    assert ours["posted"] >= bill
+    assert seen["refused"] > 0, seen
+    record_property("share of the limit that was billed", f"{bill / limit:.0%}")
+    record_property("with what nobody knows", f"{ours['posted'] / limit:.0%}")
+    assert not books.audit(engine(address(store)))
+    _reconciled(box, store)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _reconciled(box: Sandbox, store: str) -> None:
+    """Attempts that were captured are settled by the vendor's own lines; then books = bill."""
+    captured = books.attempts(engine(address(store)), ("C",), most=10_000)
+    settled = books.attempts(engine(address(store)), ("S",), most=10_000)
+    known = sum(a.cost or 0 for a in settled)
+    left = box.bill()["total_pico_usd"] - known
+    assert 0 <= left <= sum(a.bound for a in captured)
+
+
+def test_at_the_limit_a_call_is_refused_in_its_doors_shape(box: Sandbox, tmp_path: Path) -> None:
+    """402, what the budget is, and when its window ends."""
+    box.reset()
+    budget = {"window": "day", "usd": 0.00001, "route": "translate"}
+    store = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with router(tmp_path, settings(box, store, budget), **SANDBOX_ENV) as running:
+        clients = Clients(running.url)
+        with pytest.raises(Exception, match="budget of route translate") as caught:
+            clients.translate("Good morning. " * 9)
+        assert "0.00001" in str(caught.value)
+        # Another route is not concerned.
+        assert clients.chat("chat", "Why does tea cool down?")
+        assert box.bill()["by_vendor"].keys() == {"openai"}
+
+
+@pytest.mark.parametrize("at_limit", ["refuse", "local_only", "warn"])
+def test_what_happens_at_the_limit_is_the_operators_choice(
+    box: Sandbox, tmp_path: Path, at_limit: str
+) -> None:
+    """Refused; served by the machine of the house; or only told."""
+    box.reset()
+    budget = {"window": "day", "usd": 0.0000001, "backend": "gpt", "at_limit": at_limit}
+    store = f"sqlite:///{tmp_path / 'ledger.db'}"
+    config = settings(box, store, budget)
+    config["routes"]["either"]["rules"] = [{"when": "true", "prefer": ["gpt"]}]
+    with router(tmp_path, config, **SANDBOX_ENV) as running:
+        create = running.sdk().chat.completions.with_raw_response.create
+        said: Any = [{"role": "user", "content": "Why does tea cool down?"}]
+        if at_limit == "refuse":
+            with pytest.raises(APIStatusError) as caught:
+                create(model="either", messages=said)
+            assert (caught.value.status_code, caught.value.code) == (402, "budget_exceeded")
+            assert float(caught.value.response.headers["retry-after"]) > 1
+        else:
+            raw = create(model="either", messages=said)
+            served = {"local_only": "own", "warn": "gpt"}[at_limit]
+            assert raw.headers["x-isocost-backend"] == served
+        if at_limit == "warn":
+            until(lambda: "budget" in running.program.log.read_text(), 5, "an alert in the log")
+
+
+def test_a_store_that_goes_away_is_as_configured(box: Sandbox, tmp_path: Path) -> None:
+    """Paid calls are refused at once, local ones served, readiness says so; then all is well again."""
+    box.reset()
+    with postgres() as server:
+        store = server.create("ledger")
+        config = settings(box, store, {"window": "day", "usd": 1})
+        with router(tmp_path, config, **SANDBOX_ENV) as running:
+            create = running.sdk().chat.completions.create
+            said: Any = [{"role": "user", "content": "Why does tea cool down?"}]
+            assert create(model="chat", messages=said)
+            server.stop("immediate")
+            began = time.monotonic()
+            with pytest.raises(APIStatusError) as caught:
+                create(model="chat", messages=said)
+            assert time.monotonic() - began < 5
+            assert (caught.value.status_code, caught.value.code) == (503, "ledger_unreachable")
+            assert ask(f"{running.url}/livez")
+            until(
+                lambda: ask(f"{running.url}/readyz")["ledger"] == "unreachable", 5, "told as away"
+            )
+            before = box.bill()["calls"]
+            assert before == 1
+            server.start()
+            until(lambda: ask(f"{running.url}/readyz")["ledger"] == "up", 20, "back")
+            assert create(model="chat", messages=said)
+
+
+def test_free_calls_do_no_transaction(box: Sandbox, tmp_path: Path) -> None:
+    """A machine paid by the hour owes nobody."""
+    box.reset()
+    store = f"sqlite:///{tmp_path / 'ledger.db'}"
+    config = settings(box, store, {"window": "day", "usd": 0.000001})
+    config["routes"]["either"]["rules"] = [{"when": "true", "require": ["own"]}]
+    with router(tmp_path, config, **SANDBOX_ENV) as running:
+        client: OpenAI = running.sdk()
+        threads = [
+            threading.Thread(
+                target=client.chat.completions.create,
+                kwargs={"model": "either", "messages": [{"role": "user", "content": "hi"}]},
+            )
+            for _ in range(4)
+        ]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert box.bill()["calls"] == 4
+    assert not books.attempts(engine(address(store)), ("R", "D", "S", "X", "C"))
