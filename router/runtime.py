@@ -193,6 +193,8 @@ class Runtime:
         self._rows, keys.stored = rows, callers.callers(rows)
         if first and keys.open:
             log.warning(NO_KEYS)
+        elif first and self._guarded and not rows and not self.pipeline.config.keys:
+            log.warning("no keys are known, so nobody is served: `isocost keys create NAME`")
         self._budget()
 
     def _budget(self) -> None:

@@ -25,10 +25,13 @@ from typing import Any
 import uvloop
 from prometheus_client import disable_created_metrics
 
+from router.admin.store import where
 from router.cli import parser
-from router.config import Config, ConfigError, read
+from router.config import AdminConfig, Config, ConfigError, read
+from router.doors.admin_api import admin_api
 from router.doors.app import app
 from router.runtime import Runtime
+from router.secrets import Secret, SecretError, secret
 from router.server import Server
 
 log = logging.getLogger("isocost")
@@ -46,6 +49,8 @@ def arguments(words: list[str]) -> Namespace:
         action="store_true",
         help="backends without a key use their sandbox; never in production",
     )
+    options.add_argument("--admin-port", type=int, help="serve the admin API there")
+    options.add_argument("--admin-fd", type=int, help="the same on this open socket (for workers)")
     options.add_argument("--fd", type=int, help="serve on this open socket (for workers)")
     return options.parse_args(words)
 
@@ -58,23 +63,56 @@ def main(words: list[str]) -> int:
     try:
         config = read(options.config)
         if options.fd is not None:
-            return _work(socket.socket(fileno=options.fd), options)
+            asked = options.admin_fd
+            admin = None if asked is None else socket.socket(fileno=asked)
+            return _work(socket.socket(fileno=options.fd), admin, options)
         listener = _listen(config, options)
+        admin = _admin(config, options)
     except (ConfigError, OSError) as exc:
         print(f"isocost serve: {exc}", file=sys.stderr)
         return 2
     workers = options.workers or config.server.workers
-    return _work(listener, options) if workers == 1 else _share(listener, workers, words)
+    if workers == 1:
+        return _work(listener, admin, options)
+    return _share([s for s in (listener, admin) if s is not None], workers, words)
 
 
 def _listen(config: Config, options: Namespace) -> socket.socket:
     host = options.host or config.server.host
     port = config.server.port if options.port is None else options.port
-    if not config.keys and not _loopback(host):
+    # A store may have keys; until one is known, nobody but this machine is served either.
+    kept = config.keys or config.ledger or config.budgets
+    if not kept and not _loopback(host):
         raise ConfigError(
             f"no keys are configured, so only loopback is served, not {host}; "
             "add `keys:` to the configuration, or listen on 127.0.0.1"
         )
+    return _open(host, port)
+
+
+def _admin(config: Config, options: Namespace) -> socket.socket | None:
+    """Where the admin API listens, if it is asked for. Raises ConfigError when it has no key."""
+    spec = config.server.admin
+    if options.admin_port is None and spec is None:
+        return None
+    if spec is None or not (spec.key_env or spec.key_file):
+        raise ConfigError(
+            "server.admin: the admin API needs a key of its own; write `admin: {key_env: NAME}` "
+            "and set that variable"
+        )
+    _admin_key(config, options)
+    return _open(spec.host, spec.port if options.admin_port is None else options.admin_port)
+
+
+def _admin_key(config: Config, options: Namespace) -> Secret:
+    spec = config.server.admin or AdminConfig()
+    try:
+        return secret(spec.key_env, spec.key_file, folder=options.config.parent, env=os.environ)
+    except SecretError as exc:
+        raise ConfigError(f"server.admin: {exc}") from exc
+
+
+def _open(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,9 +132,12 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _work(listener: socket.socket, options: Namespace) -> int:
+def _work(listener: socket.socket, admin: socket.socket | None, options: Namespace) -> int:
+    guarded = not _loopback(listener.getsockname()[0])
     try:
-        runtime = Runtime(options.config, sandbox=options.sandbox, journal=options.state)
+        runtime = Runtime(
+            options.config, sandbox=options.sandbox, journal=options.state, guarded=guarded
+        )
     except ConfigError as exc:
         print(f"isocost serve: {options.config}:\n{exc}", file=sys.stderr)
         return 2
@@ -106,35 +147,58 @@ def _work(listener: socket.socket, options: Namespace) -> int:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     try:
-        uvloop.run(_serve(runtime, listener))
+        uvloop.run(_serve(runtime, listener, admin, options))
     except ConfigError as exc:
         print(f"isocost serve: {options.config}:\n  {exc}", file=sys.stderr)
         return 2
     return 0
 
 
-async def _serve(runtime: Runtime, listener: socket.socket) -> None:
+async def _serve(
+    runtime: Runtime, listener: socket.socket, admin: socket.socket | None, options: Namespace
+) -> None:
     api = app(runtime)
-    server = Server(api)
+    serving = [(Server(api), listener)]
+    config = runtime.pipeline.config
+    if admin is not None:
+        store = where(config, os.environ, options.state)
+        key = _admin_key(config, options)
+        operator = admin_api(lambda: runtime.pipeline, key, store, options.state)
+        serving.append((Server(operator, grace=5.0), admin))
+
+    def stop() -> None:
+        for server, _ in serving:
+            server.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, runtime.reload)
-    host, port = listener.getsockname()[:2]
-    print(f"isocost router: http://{host}:{port}", flush=True)
+    for name, (_, opened) in zip(("router", "admin API"), serving, strict=False):
+        host, port = opened.getsockname()[:2]
+        print(f"isocost {name}: http://{host}:{port}", flush=True)
     async with api.router.lifespan_context(api):
-        await server.serve(listener)
+        await asyncio.gather(*[server.serve(opened) for server, opened in serving])
 
 
-def _share(listener: socket.socket, count: int, words: list[str]) -> int:
+def _command(listeners: list[socket.socket], words: list[str]) -> list[str]:
+    """What starts one worker on these sockets."""
+    command = [sys.executable, "-m", "router", "serve", *words]
+    for name, listener in zip(("--fd", "--admin-fd"), listeners, strict=False):
+        listener.set_inheritable(True)
+        command += [name, str(listener.fileno())]
+    return command
+
+
+def _share(listeners: list[socket.socket], count: int, words: list[str]) -> int:
     """Watch *count* workers until told to stop."""
     metrics = tempfile.mkdtemp(prefix="isocost-metrics-")
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": metrics}
-    listener.set_inheritable(True)
-    command = [sys.executable, "-m", "router", "serve", *words, "--fd", str(listener.fileno())]
+    numbers = [listener.fileno() for listener in listeners]
+    command = _command(listeners, words)
 
     def begin() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=env, pass_fds=[listener.fileno()])
+        return subprocess.Popen(command, env=env, pass_fds=numbers)
 
     stopping = False
 
