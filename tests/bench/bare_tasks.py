@@ -58,19 +58,19 @@ class Translator(Counted):
 
     def __init__(self, model: Path) -> None:
         import torch
-        from transformers import AutoTokenizer
 
         from serving.worker.nn_transformer import open_translator
+        from serving.worker.prompts import load_tokenizer
 
         torch.set_num_threads(usable_cores())
         self._engine = open_translator(model, Settings(), "float32", "cpu")
-        self._tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+        self._tokenizer = load_tokenizer(model)
 
     def answers(self, items: Sequence[str]) -> list[str]:
         from serving.worker.translation import Row, translate_all
 
         rows = [Row(ids) for ids in self._tokenizer(list(items))["input_ids"]]
-        found = translate_all(self._engine, rows, len(rows), GROWTH)
+        found = translate_all(self._engine, rows, Settings().max_batch, GROWTH)
         return [self._tokenizer.decode(ids or [], skip_special_tokens=True) for ids in found]
 
 

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -151,13 +151,17 @@ def _one(_: dict[str, Any]) -> float:
     return 1.0
 
 
+def _translation(texts: Sequence[str]) -> dict[str, Any]:
+    return {"task": "translate", "texts": texts, "source": "en", "target": "de"}
+
+
 def _translate(place: Place) -> dict[str, dict[str, float]]:
     closed = place.closed
     asked = Asked(
         "translate",
         closed.model,
         "sentences/s",
-        lambda text: {"task": "translate", "texts": [text], "source": "en", "target": "de"},
+        lambda text: _translation([text]),
         _one,
         32,
     )
@@ -165,7 +169,8 @@ def _translate(place: Place) -> dict[str, dict[str, float]]:
     with place.bare(Translator, closed.model) as engine:
         bars = _measure(place, engine, asked, english)
         bare = right(german, engine.do(answers, english))
-    found = [reply["translations"][0]["text"] for reply in _replies(place.served, asked, english)]
+    (reply,) = _replies(place.served, replace(asked, body=_translation), [english])
+    found = [translation["text"] for translation in reply["translations"]]
     detail = f"{closed.model}, {closed.what}; the bare model {bare:.3g} %"
     _quality(place, "translate, letter by letter right", right(german, found), detail)
     return bars

@@ -16,7 +16,7 @@ from serving.worker.speak_phonemes import Espeak
 from .scale import Room
 
 VOICE, EAR, EYE, READER = "piper-joe", "whisper-base", "vision", "minilm"
-HELD_OUT = 200
+HELD_OUT = 100
 SEED = 1
 """Of the held-out sentences; training draws with another."""
 COUNT = dict(zip(("one", "two", "three", "four"), ("eins", "zwei", "drei", "vier"), strict=True))
