@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all test lint unit system bench load lock format clean
+.PHONY: help install run run-all race test lint unit system bench load lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,8 +20,14 @@ install: .venv/installed ## create .venv with everything pinned
 run: .venv/installed ## serve on this machine: models, TorchServe, sandbox of paid APIs, router
 	@$(BIN)/isocost run
 
-run-all: .venv/installed ## the same with every task and every vendor
+model_store/trained/dates-en-de-small/model.safetensors: .venv/installed
+	$(BIN)/isocost models train dates --size small
+
+run-all: model_store/trained/dates-en-de-small/model.safetensors ## the same with every task and every vendor
 	@$(BIN)/isocost run --config isocost-all.yaml
+
+race: .venv/installed ## many callers, two routers, a few cents: on SQLite and on PostgreSQL
+	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) ISOCOST_RACE_CALLERS=200 $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
 
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .

@@ -47,6 +47,8 @@ HEADINGS = {
     "QuantileConfig": "Quantiles",
     "RuleConfig": "`routes.<name>.rules[]`",
     "FailureConfig": "`routes.<name>.failure`",
+    "LedgerConfig": "`ledger`",
+    "BudgetConfig": "`budgets[]`",
 }
 
 
