@@ -1,0 +1,237 @@
+"""`isocost reconcile`: a vendor's bill beside the books; what was unknown is settled by it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from router.bills import deepl, elevenlabs, google, openai, sandbox
+from router.bills.books import Entry, Place, from_journal, from_ledger, same_model
+from router.bills.match import Drift, Result, compare
+from router.bills.statement import Charge, Statement, Unreadable
+from router.bills.table import Columns
+from router.cli import parser
+from router.cli.check import load
+from router.cli.journal import Refused, terminal
+from router.config import ConfigError
+from router.core.call import Usage
+from router.core.money import usd
+from router.journal.query import moment
+from router.ledger.database import address, engine
+from router.ledger.ledger import Ledger
+from router.ledger.record import Bill, StoreDown
+from router.pipeline import Pipeline
+
+READERS: dict[str, Callable[[bytes, Columns], Statement]] = {
+    "openai": openai.read,
+    "elevenlabs": elevenlabs.read,
+    "deepl": deepl.read,
+    "google_vision": google.reader("google_vision"),
+    "google_speech": google.reader("google_speech"),
+    "sandbox": sandbox.read,
+}
+COUNTED = frozenset(Usage.__struct_fields__) - {"features"}
+
+
+def main(words: list[str]) -> int:
+    options = parser("reconcile")
+    options.add_argument("bill", help="the vendor's export (docs/bills.md); the sandbox's address")
+    options.add_argument("--vendor", choices=tuple(READERS), required=True)
+    options.add_argument("--config", type=Path, default=Path("isocost.yaml"))
+    options.add_argument("--state", type=Path, default=Path("var/router"), help="journal folder")
+    options.add_argument(
+        "--backend", action="append", default=[], help="only attempts at it; may be given again"
+    )
+    options.add_argument(
+        "--column", action="append", default=[], metavar="NAME=HEADING", help="in a CSV file"
+    )
+    options.add_argument("--since", help="the bill says everything from then on; else: its rows")
+    options.add_argument("--until", help="and until then; else: its rows, but not the last --lag")
+    options.add_argument("--lag", help="how late the vendor writes calls on its bill; 24h")
+    options.add_argument(
+        "--share", action="store_true", help="share a day's sum among its unknown attempts"
+    )
+    options.add_argument("--dry-run", action="store_true", help="show only, settle nothing")
+    options.add_argument("--json", action="store_true", help="one object a line")
+    given = options.parse_args(words)
+    try:
+        return _run(given)
+    except (Refused, Unreadable, ConfigError, StoreDown, ValueError, OSError) as exc:
+        print(f"isocost reconcile: {exc}", file=sys.stderr)
+    except SQLAlchemyError as exc:
+        # Its text holds the statement; the class says enough, and no password.
+        print(f"isocost reconcile: the ledger: {type(exc).__name__}", file=sys.stderr)
+    return 1
+
+
+def _run(given: Namespace) -> int:
+    columns = dict(pair.partition("=")[::2] for pair in given.column)
+    pipeline = load(given.config, sandbox=True)
+    statement = _covering(READERS[given.vendor](_fetch(given), columns), given)
+    places = _places(pipeline, statement, given.backend)
+    where = _ledger(pipeline, given.state)
+    entries = _entries(statement, places, where, given)
+    result = compare(statement, entries, _pricing(pipeline, places), share=given.share)
+    settled = 0
+    if result.bills and where is not None and not given.dry_run:
+        settled = asyncio.run(_settle(where, result.bills))
+    _show(result, given, settled, ledger=where is not None)
+    return 0
+
+
+def _fetch(given: Namespace) -> bytes:
+    if not given.bill.startswith(("http://", "https://")):
+        return Path(given.bill).read_bytes()
+    if given.vendor != "sandbox":
+        raise Refused("only the sandbox's bill is read from an address: give a file")
+    try:
+        with urlopen(given.bill, timeout=30) as answer:  # noqa: S310 - http, as checked above
+            found: bytes = answer.read()
+            return found
+    except URLError as exc:
+        raise Refused(f"{given.bill}: {exc.reason}") from None
+
+
+def _covering(statement: Statement, given: Namespace) -> Statement:
+    """*statement* with what it covers: as said, or its rows without the newest."""
+    now, zone = time.time(), ZoneInfo(statement.zone)
+    lag = now - moment(given.lag or ("0s" if given.vendor == "sandbox" else "24h"), zone, now)
+    since = moment(given.since, zone, now) if given.since else statement.since
+    until = moment(given.until, zone, now) if given.until else min(statement.until, now - lag)
+    if given.since or given.until:
+        kept = [c for c in statement.charges if since <= c.start < until]
+        statement = msgspec.structs.replace(statement, charges=kept)
+    return msgspec.structs.replace(statement, since=since, until=until)
+
+
+def _places(pipeline: Pipeline, statement: Statement, only: list[str]) -> dict[str, Place]:
+    """Backends that are of the bill's vendors, by the names that attempts have."""
+    found: dict[str, Place] = {}
+    for name, backend in pipeline.backends.items():
+        spec = pipeline.config.backends[name]
+        named = not only or {name, backend.name} & set(only)
+        if named and spec.api in statement.vendors and not backend.price.free:
+            found |= dict.fromkeys(_names(name), Place(spec.api, spec.model))
+    missing = set(only) - set(found)
+    if missing:
+        raise Refused(f"--backend: no paid backend of this vendor is called {', '.join(missing)}")
+    return found
+
+
+def _names(name: str) -> tuple[str, str]:
+    """As in the file, and as it is called while its sandbox stands in."""
+    return name, f"{name}-sandbox"
+
+
+def _ledger(pipeline: Pipeline, state: Path) -> str | None:
+    """Where money is kept; None: nowhere. Raises Refused."""
+    config = pipeline.config
+    if config.ledger is None and not config.budgets:
+        return None
+    spec = config.ledger
+    if spec is not None and spec.url_env:
+        if not os.environ.get(spec.url_env):
+            raise Refused(f"ledger.url_env: environment variable {spec.url_env} is not set")
+        return os.environ[spec.url_env]
+    if spec is not None and spec.url:
+        return spec.url
+    path = state / "ledger.db"
+    if not path.exists():
+        raise Refused(f"{path}: no ledger there; --state names the router's folder")
+    return f"sqlite:///{path.absolute()}"
+
+
+def _entries(
+    statement: Statement, places: dict[str, Place], where: str | None, given: Namespace
+) -> list[Entry]:
+    if where is None:
+        if not given.state.is_dir():
+            raise Refused(f"{given.state}: no such folder; --state names the router's")
+        return from_journal(given.state, places, statement.since, statement.until)
+    store = engine(address(where))
+    try:
+        found = from_ledger(store, statement.vendors, statement.since, statement.until)
+    finally:
+        store.dispose()
+    # Without --backend all count: one may have been taken out of the file since.
+    return [e for e in found if e.backend in places] if given.backend else found
+
+
+def _pricing(pipeline: Pipeline, places: dict[str, Place]) -> Callable[[Charge], int]:
+    def price(charge: Charge) -> int:
+        usage = _usage(charge)
+        costs = {
+            pipeline.backends[name].price.of(usage)
+            for name, place in places.items()
+            if name in pipeline.backends and same_model(place.model, charge.model)
+        }
+        if len(costs) != 1:
+            which = f"model {charge.model!r}" if charge.model else "this vendor"
+            why = "backends have different prices" if costs else "no backend has a price"
+            raise Refused(f"the bill counts units, and {why} for {which}; name one: --backend")
+        return costs.pop()
+
+    return price
+
+
+def _usage(charge: Charge) -> Usage:
+    counted = {name: round(count) for name, count in charge.units.items() if name in COUNTED}
+    return msgspec.convert(counted, Usage)
+
+
+async def _settle(where: str, bills: list[Bill]) -> int:
+    """How many attempts were still captured, and are settled now. Raises StoreDown."""
+    ledger = await Ledger.open(where)
+    try:
+        return sum(await ledger.reconcile(bills))
+    finally:
+        await ledger.close()
+
+
+def _show(result: Result, given: Namespace, settled: int, *, ledger: bool) -> None:
+    if given.json:
+        for drift in result.drifts:
+            print(msgspec.json.encode(_row(drift)).decode())
+        return
+    table = Table("day", "vendor", "model", "cause", show_footer=True)
+    for head in ("calls", "billed $", "booked $", "drift $"):
+        table.add_column(head, justify="right", overflow="fold")
+    for drift in result.drifts:
+        table.add_row(*[str(value) for value in _row(drift).values()])
+    sums = [sum(getattr(d, name) for d in result.drifts) for name in ("billed", "booked", "drift")]
+    cells = [str(sum(d.calls for d in result.drifts)), *[usd(amount) for amount in sums]]
+    for column, text in zip(table.columns, ["all", "", "", "", *cells], strict=True):
+        column.footer = text
+    terminal().print(table)
+    count = len(result.bills)
+    if not ledger:
+        print("no ledger is configured: this is the journal beside the bill, nothing to settle")
+    elif given.dry_run:
+        print(f"{count} attempts of unknown cost would be settled")
+    else:
+        print(f"{settled} attempts of unknown cost settled")
+
+
+def _row(drift: Drift) -> dict[str, str | int]:
+    return {
+        "day": drift.day,
+        "vendor": drift.vendor,
+        "model": drift.model,
+        "cause": drift.cause,
+        "calls": drift.calls,
+        "billed_usd": usd(drift.billed),
+        "booked_usd": usd(drift.booked),
+        "drift_usd": usd(drift.drift),
+    }
