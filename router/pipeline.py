@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from router import apis
+from router.admin.leases import Leases, lease
 from router.config import (
     BackendConfig,
     BudgetConfig,
@@ -85,6 +86,8 @@ class World(msgspec.Struct, frozen=True):
     """Where money is kept, once it is open."""
     unreachable: Literal["refuse", "local_only"] = "refuse"
     """What to do while it is away; filled from the configuration."""
+    leases: Callable[[], Leases | None] = lambda: None
+    """Where replicas share the rates of keys, once it is open."""
     wall: Clock = time.time
     """Unix seconds, at which keys expire."""
     guarded: bool = False
@@ -153,6 +156,8 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         # Who is it, and may it, and not too often: before anything that costs. Then what the route
         # learns from its answers, whichever backend gave them.
         _enter(keys, rates, routes, world.now),
+        # After this process's own rates: those cost nothing, and refuse most of what is too much.
+        lease(world.leases),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from router.admin import callers, store
+from router.admin.leases import Leases
 from router.admin.ring import Ring
 from router.config import ConfigError, LedgerConfig, read
 from router.core.api import Endpoint
@@ -71,6 +72,7 @@ class Runtime:
         self.tokens = Tokens()
         self.ledger: Ledger | None = None
         self.ring: Ring | None = None
+        self.leases: Leases | None = None
         self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
@@ -92,6 +94,7 @@ class Runtime:
             record=self._record,
             sandbox=self.sandbox,
             ledger=lambda: self.ledger,
+            leases=lambda: self.leases,
             guarded=self._guarded,
             token=self.tokens.of,
         )
@@ -133,6 +136,9 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pool.close()
+        if self.leases is not None:
+            await self.leases.flush()
+            await asyncio.to_thread(self.leases.close)
         if self.ledger is not None:
             await self.ledger.close()
         if self.journal is not None:
@@ -184,6 +190,7 @@ class Runtime:
         if not self.ledger.up:
             log.error("the ledger cannot be reached; paid calls: %s", spec.unreachable)
         await self.ring.look()
+        self.leases = Leases(where, self.now)
         self._tasks.append(asyncio.create_task(_every(SWEEP, self._sweep)))
 
     def _know(self, rows: list[KeyRow]) -> None:
@@ -233,6 +240,8 @@ class Runtime:
             self.telemetry.ledger_is(up=self.ledger.up)
             if self.ring is not None and self.ledger.up:
                 await self.ring.look()
+        if self.leases is not None:
+            await self.leases.flush()
         if self.journal is not None:
             self.journal.flush()
 

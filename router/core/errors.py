@@ -33,6 +33,8 @@ class RouterError(Exception):
     """Seconds after which trying again makes sense; None when unknown or pointless."""
     cost: int = 0
     """Pico-dollars that this ending may have cost."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What the caller's own wire says of it in headers."""
     trail: object = None
     """The plan and its attempts, set by dispatch."""
 

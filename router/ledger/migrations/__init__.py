@@ -1,3 +1,3 @@
 """The store's schema, step by step. `HEAD` is the newest step."""
 
-HEAD = "0001"
+HEAD = "0002"
