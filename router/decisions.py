@@ -16,7 +16,7 @@ from router.core.ending import Ending
 from router.core.money import usd
 from router.core.trail import Attempt, Trail
 from router.core.verdict import OK
-from router.plan import Candidate, Plan, Route
+from router.plan import Candidate, Plan, Route, baseline_cost
 
 
 def candidate_json(candidate: Candidate) -> dict[str, Any]:
@@ -101,7 +101,10 @@ def saved(ending: Ending, route: Route | None) -> int | None:
     """Pico-dollars saved against the route's baseline; None when there is none to state."""
     if route is None or route.baseline is None or ending.verdict is not OK or ending.usage is None:
         return None
-    return route.baseline.price.of(ending.usage) - ending.cost
+    if ending.trail is None:
+        return None
+    baseline = baseline_cost(route, ending.trail, ending.usage)
+    return None if baseline is None else baseline - ending.cost
 
 
 class Decisions:

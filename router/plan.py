@@ -25,10 +25,11 @@ import msgspec
 
 from router.core.ability import Abilities
 from router.core.api import Api
-from router.core.call import Call
+from router.core.call import Call, Usage
 from router.core.money import Price
 from router.core.service import Service
 from router.core.task import Task
+from router.core.trail import Trail
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -253,3 +254,23 @@ def _leave(
             f"about {call.input_tokens} tokens in, its context holds {backend.context}",
         )
     return "", ""
+
+
+def baseline_cost(route: Route, trail: Trail, usage: Usage) -> int | None:
+    """What an answer would have cost at the route's baseline, in pico-dollars; None: not known.
+
+    Tokens are priced as they were used. What vendors count each in their own way (characters,
+    credits, seconds, images) is what the plan expected of the baseline for this very call.
+    """
+    baseline = route.baseline
+    if baseline is None:
+        return None
+    if route.task not in BY_UNIT:
+        return baseline.price.of(usage)
+    last = trail.attempts[-1] if trail.attempts else None
+    if last is not None and last.backend == baseline.name:
+        return last.cost
+    for candidate in trail.plan.candidates:
+        if candidate.backend == baseline.name and candidate.left not in {"unfit", "context"}:
+            return int(candidate.cost)
+    return None

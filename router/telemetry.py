@@ -20,7 +20,7 @@ from router.core.call import Call
 from router.core.ending import Ending
 from router.core.money import PICO
 from router.core.verdict import OK
-from router.plan import Backend, Route
+from router.plan import Backend, Route, baseline_cost
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
@@ -148,8 +148,8 @@ class Telemetry:
                 self._tokens[backend, "cached"] += usage.cached_tokens
             if usage.output_tokens:
                 self._tokens[backend, "output"] += usage.output_tokens
-            if route.baseline is not None:
-                baseline = route.baseline.price.of(usage)
+            baseline = baseline_cost(route, trail, usage)
+            if baseline is not None:
                 self._baseline[route.name,] += baseline / PICO
                 self._saved[route.name,] += max(0, baseline - ending.cost) / PICO
         last = trail.attempts[-1]

@@ -36,7 +36,7 @@ from router.core.trail import Trail
 from router.core.verdict import CANCELLED, FAULT, LOST
 from router.decisions import reason
 from router.doors.paths import NO_PARAMS
-from router.plan import Plan, Route
+from router.plan import Plan, Route, baseline_cost
 from router.runtime import Runtime
 
 log = logging.getLogger("isocost")
@@ -387,7 +387,10 @@ def told(call: Call, reply: Reply, route: Route | None) -> Headers:
 def _saved(reply: Reply, route: Route | None, cost: int) -> int | None:
     if route is None or route.baseline is None or reply.usage is None or reply.failure is not None:
         return None
-    return route.baseline.price.of(reply.usage) - cost
+    trail = reply.trail
+    assert isinstance(trail, Trail)
+    baseline = baseline_cost(route, trail, reply.usage)
+    return None if baseline is None else baseline - cost
 
 
 def _summary(call: Call, reply: Reply, route: Route | None) -> bytes:

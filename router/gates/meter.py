@@ -110,7 +110,8 @@ class Meter:
                 return  # a quick refusal is no measure of service
             now, crowd = self._now(), max(1.0, beside / self.concurrency)
             usage = outcome.usage
-            if usage is not None:
+            # Tasks that are not counted in tokens are known by their request alone.
+            if usage is not None and (usage.input_tokens or usage.output_tokens):
                 size = size_class(usage.input_tokens, usage.output_tokens)
             else:
                 size = size_class(call.input_tokens, call.output_limit)

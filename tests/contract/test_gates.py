@@ -23,7 +23,7 @@ from router.gates.forecast import Forecast
 from router.gates.health import Health
 from router.gates.in_flight import InFlight
 from router.gates.key import Caller, Keys, Limits
-from router.gates.meter import Meter
+from router.gates.meter import Meter, size_class
 from router.gates.pause import Pause
 from router.gates.rate import Rates
 from router.gates.retries import Retries
@@ -460,6 +460,22 @@ def test_a_slow_backend_is_forgiven_with_time():
     now.pass_(300.0)
     assert meter.mean(size, now()) < 0.01
     assert meter.quantile(size, 0.95, now()) < 0.01
+
+
+@given(
+    st.sampled_from(
+        [Usage(characters=9), Usage(seconds=4.4), Usage(credits=3), Usage(features=(("text", 1),))]
+    ),
+    st.floats(0.001, 100.0),
+    st.integers(1, 10_000),
+)
+def test_tasks_that_count_no_tokens_predict_what_they_took(usage, seconds, tokens):
+    """The same call again is expected to take as long: nothing is stretched."""
+    now = FakeClock()
+    meter = Meter(now)
+    call = a_call(task="transcribe", input_tokens=tokens, output_limit=0)
+    meter.acquire(call)(Outcome(v.OK, seconds, usage))
+    assert meter.mean(size_class(tokens, 0), now()) == pytest.approx(seconds)
 
 
 @given(

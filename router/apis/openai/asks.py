@@ -149,6 +149,17 @@ def _message(turn: ChatTurn) -> tuple[Message, int]:
     return Message(role=turn.role, text=text, plain=plain), images
 
 
+def _pictured(turns: list[ChatTurn]) -> int:
+    """Bytes of the body that are images."""
+    return sum(
+        len(bytes(part.image_url))
+        for turn in turns
+        if isinstance(turn.content, list)
+        for part in turn.content
+        if part.type == "image_url"
+    )
+
+
 def _chat(raw: bytes) -> Ask:
     fields, body = decode(raw_fields, raw), decode(_chat_body, raw)
     _check(body)
@@ -170,7 +181,10 @@ def _chat(raw: bytes) -> Ask:
         usage_wanted=bool(body.stream_options and body.stream_options.include_usage),
     )
     # JSON never holds fewer bytes than the text in it; tools and schemas are read by the model too.
-    bound = len(raw) + MESSAGE_TOKENS * len(pairs) + IMAGE_TOKENS * images
+    # An image's own bytes are not: the vendor bills it by its size in pixels.
+    bound = (
+        len(raw) - _pictured(body.messages) + MESSAGE_TOKENS * len(pairs) + IMAGE_TOKENS * images
+    )
     return Ask(
         route=body.model,
         task="chat",

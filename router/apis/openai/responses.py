@@ -57,6 +57,7 @@ _encode = msgspec.json.Encoder().encode
 class _Part(msgspec.Struct):
     type: str
     text: str = ""
+    image_url: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Item(msgspec.Struct):
@@ -113,7 +114,21 @@ def ask(raw: bytes) -> Ask:
         extras=beyond | _extras(fields),
         stream=bool(body.stream),
         text_bytes=sum(text_size(m.text) for m in messages),
-        token_bound=len(raw) + MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * images,
+        token_bound=len(raw)
+        - _pictured(items)
+        + MESSAGE_TOKENS * len(messages)
+        + IMAGE_TOKENS * images,
+    )
+
+
+def _pictured(items: list[_Item]) -> int:
+    """Bytes of the body that are images, which the vendor bills by their pixels."""
+    return sum(
+        len(bytes(part.image_url))
+        for item in items
+        if isinstance(item.content, list)
+        for part in item.content
+        if part.type == "input_image"
     )
 
 
