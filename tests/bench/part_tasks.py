@@ -41,6 +41,7 @@ from .task_texts import (
 from .torchserve import Serving, archive, serving, unpack
 
 IN_FLIGHT = (1, 4)
+WARM = 2
 SECONDS = 40.0
 """Of one task's rounds, above which no further one is begun."""
 _encode = msgspec.json.Encoder().encode
@@ -118,9 +119,9 @@ def _measure(
     """Rows of one task's speed; its bars for the chart."""
     room, ours, theirs = place.room, defaultdict[str, list[float]](list), defaultdict(list)
     most = max(IN_FLIGHT)
-    warm = [items[at % len(items)] for at in range(most)]
-    _served_speed(place.served, asked, warm, most)
-    engine.do(speed, warm, most)
+    warm = [items[at % len(items)] for at in range(WARM)]
+    _served_speed(place.served, asked, warm, WARM)
+    engine.do(speed, warm, WARM)
     for _ in rounds(room.scale.serving_rounds, SECONDS):
         for n in IN_FLIGHT:
             total = asked.calls * room.scale.chat_waves // (1 if n == most else 2)
@@ -163,7 +164,7 @@ def _translate(place: Place) -> dict[str, dict[str, float]]:
         "sentences/s",
         lambda text: _translation([text]),
         _one,
-        32,
+        16,
     )
     english, german = list(closed.pairs), list(closed.pairs.values())
     with place.bare(Translator, closed.model) as engine:
