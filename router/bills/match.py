@@ -106,7 +106,7 @@ def compare(
     statement: Statement, entries: Iterable[Entry], pricing: Pricing, *, share: bool = False
 ) -> Result:
     """Match *statement* with attempts made from its beginning to its end."""
-    held = [e for e in entries if statement.since <= e.made < statement.until]
+    held = [e for e in entries if statement.since <= e.made < statement.end]
     sheet = _Sheet(statement.zone)
     if statement.by_call:
         _by_call(statement, held, pricing, sheet)
@@ -248,7 +248,8 @@ def _bucket(
         rest -= theirs
     if settled or rest:
         cause = _cause(rest, total.exact_to, calls=len(settled))
-        if rest > total.exact_to and any(e.state == OPEN for e in within):
+        early = any(e.due + SLACK > statement.until for e in within)
+        if early and cause == "unexplained":
             cause = "not billed yet"
         sheet.note(cause, *total.place, calls=len(settled), billed=booked + rest, booked=booked)
 

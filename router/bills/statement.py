@@ -48,6 +48,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     step: int = MICRO
     """Amounts of a row are exact to so many pico-dollars."""
 
+    @property
+    def end(self) -> float:
+        """The end of its last row: it says something until then, though perhaps not everything."""
+        return max([self.until, *(charge.end for charge in self.charges)])
+
 
 def stated(vendors: tuple[str, ...], charges: list[Charge], **more: object) -> Statement:
     """A statement that covers what its rows cover. Raises Unreadable when there are none."""

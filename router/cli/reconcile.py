@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -23,16 +24,19 @@ from router.bills.match import Drift, Result, compare
 from router.bills.statement import Charge, Statement, Unreadable
 from router.bills.table import Columns
 from router.cli import parser
-from router.cli.check import load
 from router.cli.journal import Refused, terminal
-from router.config import ConfigError
-from router.core.call import Usage
+from router.config import Config, ConfigError, read
+from router.core.api import Endpoint
+from router.core.call import Call, Usage
 from router.core.money import usd
+from router.core.reply import Reply
+from router.core.service import Service
 from router.journal.query import moment
 from router.ledger.database import address, engine
 from router.ledger.ledger import Ledger
 from router.ledger.record import Bill, StoreDown
-from router.pipeline import Pipeline
+from router.pipeline import World, build
+from router.plan import Backend
 
 READERS: dict[str, Callable[[bytes, Columns], Statement]] = {
     "openai": openai.read,
@@ -78,12 +82,12 @@ def main(words: list[str]) -> int:
 
 def _run(given: Namespace) -> int:
     columns = dict(pair.partition("=")[::2] for pair in given.column)
-    pipeline = load(given.config, sandbox=True)
+    config = read(given.config)
     statement = _covering(READERS[given.vendor](_fetch(given), columns), given)
-    places = _places(pipeline, statement, given.backend)
-    where = _ledger(pipeline, given.state)
+    places = _places(config, statement, given.backend)
+    where = _ledger(config, given.state)
     entries = _entries(statement, places, where, given)
-    result = compare(statement, entries, _pricing(pipeline, places), share=given.share)
+    result = compare(statement, entries, _pricing(config, given.config, places), share=given.share)
     settled = 0
     if result.bills and where is not None and not given.dry_run:
         settled = asyncio.run(_settle(where, result.bills))
@@ -116,13 +120,14 @@ def _covering(statement: Statement, given: Namespace) -> Statement:
     return msgspec.structs.replace(statement, since=since, until=until)
 
 
-def _places(pipeline: Pipeline, statement: Statement, only: list[str]) -> dict[str, Place]:
+def _places(config: Config, statement: Statement, only: list[str]) -> dict[str, Place]:
     """Backends that are of the bill's vendors, by the names that attempts have."""
     found: dict[str, Place] = {}
-    for name, backend in pipeline.backends.items():
-        spec = pipeline.config.backends[name]
-        named = not only or {name, backend.name} & set(only)
-        if named and spec.api in statement.vendors and not backend.price.free:
+    for name, spec in config.backends.items():
+        named = not only or set(_names(name)) & set(only)
+        # A machine that is paid by the hour is on nobody's bill.
+        paid = spec.price is None or spec.price.per_hour_usd is None
+        if named and paid and spec.api in statement.vendors:
             found |= dict.fromkeys(_names(name), Place(spec.api, spec.model))
     missing = set(only) - set(found)
     if missing:
@@ -135,9 +140,8 @@ def _names(name: str) -> tuple[str, str]:
     return name, f"{name}-sandbox"
 
 
-def _ledger(pipeline: Pipeline, state: Path) -> str | None:
+def _ledger(config: Config, state: Path) -> str | None:
     """Where money is kept; None: nowhere. Raises Refused."""
-    config = pipeline.config
     if config.ledger is None and not config.budgets:
         return None
     spec = config.ledger
@@ -159,23 +163,38 @@ def _entries(
     if where is None:
         if not given.state.is_dir():
             raise Refused(f"{given.state}: no such folder; --state names the router's")
-        return from_journal(given.state, places, statement.since, statement.until)
+        return from_journal(given.state, places, statement.since, statement.end)
     store = engine(address(where))
     try:
-        found = from_ledger(store, statement.vendors, statement.since, statement.until)
+        found = from_ledger(store, statement.vendors, statement.since, statement.end)
     finally:
         store.dispose()
     # Without --backend all count: one may have been taken out of the file since.
     return [e for e in found if e.backend in places] if given.backend else found
 
 
-def _pricing(pipeline: Pipeline, places: dict[str, Place]) -> Callable[[Charge], int]:
+def _pricing(config: Config, path: Path, places: dict[str, Place]) -> Callable[[Charge], int]:
+    """Prices of rows that say units only; the pipeline is not built for others."""
+
+    @cache
+    def backends() -> Mapping[str, Backend]:
+        # Nothing is sent: the vendors' own keys may be elsewhere.
+        env = {spec.key_env: "unused" for spec in config.backends.values() if spec.key_env}
+        world = World(
+            folder=path.parent,
+            env=os.environ | env,
+            now=time.monotonic,
+            send=_unsent,
+            record=lambda call, ending: None,
+        )
+        return build(config, world).backends
+
     def price(charge: Charge) -> int:
         usage = _usage(charge)
         costs = {
-            pipeline.backends[name].price.of(usage)
+            backends()[name].price.of(usage)
             for name, place in places.items()
-            if name in pipeline.backends and same_model(place.model, charge.model)
+            if name in backends() and same_model(place.model, charge.model)
         }
         if len(costs) != 1:
             which = f"model {charge.model!r}" if charge.model else "this vendor"
@@ -189,6 +208,13 @@ def _pricing(pipeline: Pipeline, places: dict[str, Place]) -> Callable[[Charge],
 def _usage(charge: Charge) -> Usage:
     counted = {name: round(count) for name, count in charge.units.items() if name in COUNTED}
     return msgspec.convert(counted, Usage)
+
+
+def _unsent(endpoint: Endpoint) -> Service:
+    async def send(call: Call) -> Reply:
+        raise AssertionError("a comparison sends nothing")
+
+    return send
 
 
 async def _settle(where: str, bills: list[Bill]) -> int:

@@ -314,3 +314,48 @@ def test_the_journal_is_a_book_where_there_is_no_ledger(tmp_path):
         ("c/0", "unknown", 9),
         ("c/1", "settled", 4),
     ]
+
+
+CONFIG = """
+exchange: {EUR: 1.15}
+backends:
+  one: {api: deepl, model: pro, key_env: NOT_SET_HERE}
+  two: {api: deepl, model: other, key_env: NOT_SET_HERE, price: {per_million_characters_usd: 1}}
+routes:
+  words: {task: translate, backends: [one, two]}
+"""
+
+
+def test_units_are_priced_by_the_configuration(tmp_path, capsys):
+    """Characters cost what the backend's price says; with several prices one must be named."""
+    from router.cli import reconcile
+    from router.core import verdict as v
+    from router.journal import Journal
+    from tests.unit.router.test_journal import PLAN, a_decision, a_trail, an_attempt
+
+    cost = 315 * 23_000_000
+    trail = a_trail(PLAN, [an_attempt("one", v.OK, "", cost)])
+    Journal(tmp_path / "state").write(a_decision("c", ending={"trail": trail, "cost": cost}))
+    day = datetime.now(UTC).date().isoformat()
+    (tmp_path / "bill.csv").write_text(f"usage_date,total_characters\n{day},315\n")
+    (tmp_path / "isocost.yaml").write_text(CONFIG)
+    words = [str(tmp_path / "bill.csv"), "--vendor", "deepl", "--state", str(tmp_path / "state")]
+    words += ["--config", str(tmp_path / "isocost.yaml")]
+    assert reconcile.main(words) == 1
+    assert "different prices" in capsys.readouterr().err
+    assert reconcile.main([*words, "--backend", "one", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["cause"], row["billed_usd"], row["drift_usd"]) == ("agreed", "0.007245", "0")
+    assert reconcile.main([*words, "--backend", "three"]) == 1
+    assert "is called three" in capsys.readouterr().err
+    assert reconcile.main(["http://127.0.0.1:1/", *words[1:]]) == 1
+    assert "give a file" in capsys.readouterr().err
+
+
+def test_a_day_that_is_not_over_is_not_judged():
+    """Rows of a day whose calls may still be added to it: what is missing is not billed yet."""
+    entry = an_entry(1, "settled", 10**9, 10**9, START)
+    charge = Charge(start=START, end=START + DAY, cost=0)
+    statement = Statement(vendors=("openai",), charges=[charge], since=START, until=START - DAY)
+    (drift,) = compare(statement, [entry], unpriced).drifts
+    assert (drift.cause, drift.drift) == ("not billed yet", -(10**9))
