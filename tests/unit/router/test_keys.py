@@ -76,7 +76,7 @@ def test_keys_of_file_and_store_are_known_together():
     caller = keys.who("s")
     assert isinstance(caller, Caller)
     assert (caller.tasks, caller.limits) == (frozenset({"embed"}), Limits(1, 2))
-    with pytest.raises(Forbidden, match="may not chat. Allowed tasks: embed"):
+    with pytest.raises(Forbidden, match=r"may not chat\. Allowed tasks: embed"):
         keys.acquire(a_call(key=caller))
     keys.stored = {}
     assert keys.who("s") is None
