@@ -115,18 +115,20 @@ class Journal:
 
     def find(self, call_id: str) -> dict[str, Any] | None:
         """The record of a call that any process wrote lately, as it is shown."""
-        wanted = b'"call_id":' + encode(call_id)
+        wanted = b'\n{"call_id":' + encode(call_id) + b","
         for _, size, path in reversed(found(self._folder)[-FILES:]):
+            start = max(0, size - TAIL)
             try:
-                file = path.open("rb")
+                with path.open("rb") as file:
+                    file.seek(start)
+                    lines = file.read() if start else b"\n" + file.read()
             except FileNotFoundError:
-                continue
-            with file:
-                file.seek(max(0, size - TAIL))
-                for line in file:
-                    # The first line may have lost its head to the seek.
-                    if line.startswith(b"{" + wanted) and line.endswith(b"\n"):
-                        return shown(decode(line))
+                continue  # too old since it was listed
+            at = lines.find(wanted) + 1
+            end = lines.find(b"\n", at)
+            # Half a line may be at either end.
+            if at and end > 0:
+                return shown(decode(lines[at:end]))
         return None
 
     def close(self) -> None:
