@@ -105,6 +105,7 @@ def test_one_call_above_the_limit_is_told_that_waiting_is_no_use():
     with pytest.raises(RateLimited, match=r"1000 tokens a minute.*ask for less") as caught:
         Rates(FakeClock()).acquire(tokens(UNITS, 1001))
     assert caught.value.retry_after is None
+    assert (b"x-ratelimit-limit-tokens", b"1000") in caught.value.headers
     assert caught.value.status == 429
 
 
