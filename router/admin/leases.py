@@ -31,7 +31,7 @@ from router.core.reply import Reply
 from router.core.service import Layer, Service
 from router.core.verdict import CANCELLED, FAULT, Verdict
 from router.gates.key import Caller
-from router.gates.rate import MILLI, estimate, taken, word
+from router.gates.rate import MILLI, Kind, Standing, estimate, taken, vendor_headers, word
 from router.ledger.database import engine
 from router.ledger.rates import TTL, Granted, Spent, Want, correct, take
 
@@ -244,9 +244,12 @@ def _limited(call: Call, spent: Spent, wants: dict[str, Want]) -> RateLimited:
     assert call.key is not None
     what = "requests" if spent.kind == "requests" else word(call.task)
     want, wait = wants[spent.kind], max(1, ceil(spent.wait))
+    stands = Standing(want.limit // MILLI, spent.left // MILLI, spent.wait)
+    kind: Kind = "requests" if spent.kind == "requests" else "units"
     return RateLimited(
         f"Key {call.key.name!r} may use {want.limit // MILLI} {what} a minute over all replicas: "
         f"{spent.left // MILLI} are left, and this call may take {-(-want.need // MILLI)}. "
         f"Try again in {wait} s.",
         retry_after=float(wait),
+        headers=vendor_headers(call, {kind: stands}),
     )
