@@ -58,6 +58,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     output_limit: int
     ending: Ending
     saved: int | None
+    baseline: str = ""
+    """The backend that `saved` is stated against; "" where the route has none."""
 
     def json(self) -> dict[str, Any]:
         """Money in USD as exact decimals, times in seconds."""
@@ -81,6 +83,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
             "usage": None if ending.usage is None else used(ending.usage),
             "cost_usd": usd(ending.cost),
             "saved_usd": None if self.saved is None else usd(self.saved),
+            "baseline": self.baseline or None,
             "error": ending.error or None,
             "attempts": [_attempt(a) for a in (trail.attempts if trail else ())],
             "plan": plan_json(trail.plan) if trail else None,
@@ -128,6 +131,7 @@ class Decisions:
             call.output_limit,
             ending,
             saved(ending, route),
+            route.baseline.name if route is not None and route.baseline is not None else "",
         )
         if self.size:
             self._kept.pop(call.id, None)  # an id that is used again counts as new

@@ -32,7 +32,7 @@ from router.core.task import Task
 from router.decisions import Decision, Decisions
 from router.google_token import Tokens
 from router.http1 import Pool
-from router.journal import Journal
+from router.journal import Journal, Keep
 from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
@@ -78,7 +78,10 @@ class Runtime:
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
         self.decisions = Decisions(server.decisions)
-        self.journal = Journal(journal) if journal else None
+        self.journal: Journal | None = None
+        if journal:
+            keep, hashed = self._keep()
+            self.journal = Journal(journal, keep, hashed=hashed)
         self.body_limit = int(server.body_limit_mb * 1024 * 1024)
         self.media_limit = int(server.media_limit_mb * 1024 * 1024)
         self._stamp = self._mtime()
@@ -110,7 +113,12 @@ class Runtime:
             by_task[call.task] = added(by_task.get(call.task, NOTHING), ending.usage)
         decision = self.decisions.keep(call, ending, route)
         if self.journal is not None:
-            self.journal.write(decision)
+            self.journal.write(decision, call.request)
+
+    def _keep(self) -> tuple[Keep, bool]:
+        """How long the journal keeps what, as configured now."""
+        config = self.pipeline.config.journal
+        return Keep(config.keep_days, int(config.keep_mb * 1024 * 1024)), config.prompt_hash
 
     def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""
@@ -153,6 +161,9 @@ class Runtime:
             log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
             return str(exc)
         self.pipeline = fresh
+        if self.journal is not None:
+            keep, hashed = self._keep()
+            self.journal.configure(keep, hashed=hashed)
         if self.ledger is not None:
             self._budget()
         elif fresh.budgets:

@@ -140,8 +140,10 @@ class Inference:
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *head.headers]
         headers += told(call, reply, route)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        # Closed before its last byte is sent: whoever has an answer finds it in the journal, even
+        # if this process is killed the moment after.
         reply.close()
+        await send({"type": "http.response.body", "body": body})
 
     async def _stream(
         self, send: Any, runtime: Runtime, call: Call, reply: Reply, watch: _Watch
@@ -152,14 +154,15 @@ class Inference:
         head = door.head(call, reply)
         headers = [(b"content-type", head.content_type.encode()), *head.headers]
         headers += told(call, reply, runtime.pipeline.routes.get(call.route))
-        ended = CANCELLED
+        ended, end = CANCELLED, b""
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             async for event in events:
                 data = writer.event(event)
                 if data:
                     await send(_piece(data))
-            await send(_piece(writer.end(reply.usage)))
+            # Sent once it is closed, as whole answers are.
+            end = writer.end(reply.usage)
             ended = reply.verdict
         except BrokenStream as exc:
             ended = LOST
@@ -180,7 +183,7 @@ class Inference:
         last = b""
         if head.content_type.startswith("text/event-stream"):
             last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
-        await send({"type": "http.response.body", "body": last})
+        await send({"type": "http.response.body", "body": end + last})
 
     async def _refuse(
         self, send: Any, call_id: str, error: RouterError, *, called: bool = False

@@ -105,7 +105,7 @@ def made(decision: Decision, prompt: str | None = None, now: float | None = None
         ending.usage,
         ending.cost,
         decision.saved,
-        getattr(decision, "baseline", ""),
+        decision.baseline,
         ending.error,
         tuple([_tried(a, candidates) for a in trail.attempts]) if trail else (),
         plan is not None,

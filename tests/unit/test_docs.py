@@ -35,7 +35,9 @@ SCHEMA: dict[str, Any] = Config.model_json_schema()
 # Where docs/configuration.md describes each part of the schema.
 HEADINGS = {
     "ServerConfig": "`server`",
+    "AdminConfig": "`server.admin`",
     "KeyConfig": "`keys[]`",
+    "RatesConfig": "`keys[].rates`",
     "BackendConfig": "`backends.<name>`",
     "PriceConfig": "`backends.<name>.price`",
     "LimitsConfig": "`backends.<name>.limits`",
@@ -48,6 +50,7 @@ HEADINGS = {
     "RuleConfig": "`routes.<name>.rules[]`",
     "FailureConfig": "`routes.<name>.failure`",
     "LedgerConfig": "`ledger`",
+    "JournalConfig": "`journal`",
     "BudgetConfig": "`budgets[]`",
 }
 

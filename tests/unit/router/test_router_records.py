@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from router import journal as journal_module
 from router.core import verdict as v
 from router.core.call import Key, Outcome, Usage
 from router.core.ending import Ending
 from router.core.errors import RouterError
 from router.decisions import Decision, Decisions, plan_json, reason
-from router.journal import TAIL, Journal
 from router.layers.dispatch import dispatch
 from router.layers.observe import observe
 from router.plan import Promise, Route
@@ -132,91 +128,6 @@ def test_a_reason_fits_a_header():
     assert [c["keeps_promise"] for c in plan_json(reply.trail.plan)["candidates"]] == [
         False, True, True, True,
     ]  # fmt: skip
-
-
-# The journal.
-
-
-def named(call_id: str, **changes: Any) -> Decision:
-    return kept(v.OK, id=call_id, **changes)
-
-
-def test_a_record_is_found_at_once(tmp_path):
-    """What was written is found, also before its flush, and after it was closed and opened again."""
-    journal = Journal(tmp_path / "new" / "folder")
-    journal.write(named("c1"))
-    assert journal.find("c1")["call_id"] == "c1"
-    assert journal.find("c") is None
-    assert journal.find('c1"') is None
-    journal.close()
-    assert Journal(tmp_path / "new" / "folder").find("c1") is not None
-
-
-def test_records_are_whole_lines(tmp_path):
-    """Each record is one line of JSON; nothing is written before a flush is due."""
-    journal = Journal(tmp_path)
-    (file,) = tmp_path.iterdir()
-    journal.write(named("c1"))
-    assert file.read_bytes() == b""
-    for n in range(journal_module.PENDING):
-        journal.write(named(f"n{n}"))
-    assert file.read_bytes().endswith(b"\n")
-    journal.close()
-    found = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [f["call_id"] for f in found[:2]] == ["c1", "n0"]
-    assert len(found) == journal_module.PENDING + 1
-
-
-def test_records_of_other_processes_are_found(tmp_path):
-    """The files of all workers in the folder are searched."""
-    line = json.dumps({"call_id": "theirs"}, separators=(",", ":")) + "\n"
-    (tmp_path / "calls-1.jsonl").write_text(line)
-    (tmp_path / "calls-2.jsonl.1").write_text(line.replace("theirs", "older"))
-    journal = Journal(tmp_path)
-    assert journal.find("theirs") == {"call_id": "theirs"}
-    assert journal.find("older") == {"call_id": "older"}
-
-
-def test_a_full_file_makes_room_for_a_new_one(tmp_path):
-    """When a file has grown over its limit a new one is begun, and one old one is kept."""
-    journal = Journal(tmp_path)
-    journal._size = journal_module.FILE_LIMIT
-    for name in ("first", "second", "third"):
-        journal.write(named(name))
-        journal.flush()
-        if name == "first":
-            journal._size = 0
-    names = sorted(p.suffix for p in tmp_path.iterdir())
-    assert names == [".1", ".jsonl"]
-    assert journal.find("first") is not None
-    assert journal.find("third") is not None
-
-
-def test_a_search_that_begins_in_a_line_finds_no_half_record(tmp_path):
-    """Only the tail of a file is searched, and a record that the tail cuts in two is not found, quietly."""
-    line = b'{"call_id":"cut","x":"%b"}\n'
-    filler = TAIL - len(line % b"") + 1
-    (tmp_path / "calls-1.jsonl").write_bytes(line % (b"y" * filler))
-    assert (tmp_path / "calls-1.jsonl").stat().st_size == TAIL + 1
-    assert Journal(tmp_path).find("cut") is None
-
-
-def test_half_a_line_is_no_record(tmp_path):
-    """A line that another process is still writing is not found."""
-    (tmp_path / "calls-1.jsonl").write_text('{"call_id":"half"')
-    assert Journal(tmp_path).find("half") is None
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device to write to")
-def test_a_full_disk_fails_no_call(tmp_path, caplog):
-    """When the disk is full the records are lost, which is logged, and nothing is raised."""
-    journal = Journal(tmp_path)
-    journal._file.close()
-    journal.write(named("c1"))
-    with Path("/dev/full").open("ab", buffering=0) as full, caplog.at_level(logging.ERROR):
-        journal._file = full
-        journal.flush()
-    assert "1 records lost" in caplog.text
 
 
 # Metrics.
