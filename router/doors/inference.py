@@ -196,6 +196,7 @@ class Inference:
         ]
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        headers += error.headers
         trail = error.trail
         if isinstance(trail, Trail):
             headers += [
