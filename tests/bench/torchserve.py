@@ -15,7 +15,7 @@ from .result import Skipped
 from .scale import Room
 
 CHAT, EMBED = "smollm2-135m", "minilm"
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,8 @@ def test_five_hundred_calls_cost_what_the_vendors_bill(
         try:
             works[number % len(works)](random.Random(number))
         except Exception as exc:
-            if "503" not in str(exc) and "no_backend" not in str(exc).lower():
+            # Every client words a fault of its vendor in its own way.
+            if not any(w in str(exc).lower() for w in ("503", "no_backend", "throttled", "fault")):
                 raise
             failed[0] += 1
 

@@ -107,7 +107,7 @@ class Caller:
             self.seen[self.dice.choice(kinds)()] += 1
         except Exception as exc:  # noqa: BLE001 - every client has its own
             said = str(exc)
-            known = "budget" in said or "503" in said or "no_backend" in said
+            known = any(w in said for w in ("budget", "503", "no_backend", "not the whole answer"))
             self.seen["refused" if known else f"{type(exc).__name__}: {said[:200]}"] += 1
 
     def chat(self) -> str:

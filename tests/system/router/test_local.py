@@ -20,7 +20,7 @@ import openai
 import pytest
 import yaml
 
-from .harness import ROOT, Program, Router, Sandbox, ask, free_port, until
+from .harness import ROOT, Program, Router, Sandbox, ask, free_port, free_ports, until
 
 pytestmark = [
     pytest.mark.system,
@@ -85,7 +85,8 @@ def settings(ports) -> dict:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    ports = {name: free_port() for name in ("router", "serving", "status", "sandbox")}
+    ports = {name: free_port() for name in ("router", "status", "sandbox")}
+    ports["serving"] = free_ports(3)
     made = House(tmp_path_factory.mktemp("house"), ports)
     made.router.write(settings(ports))
     made.program.start()

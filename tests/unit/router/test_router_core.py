@@ -271,6 +271,7 @@ STATUS = {
     "TooExpensive": 402, "AttemptFailed": 502, "NoBackend": 503, "DeadlineExceeded": 504,
     "BrokenStream": 502, "Rejected": 503, "BreakerOpen": 503, "Overloaded": 503, "Paused": 503,
     "Down": 503, "RetriesSpent": 503, "RouterError": 500, "BudgetSpent": 402, "BooksClosed": 503,
+    "RateLimited": 429,
 }  # fmt: skip
 
 

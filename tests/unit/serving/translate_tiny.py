@@ -56,8 +56,10 @@ def teach(model: Any, rows: list[tuple[list[int], list[int], list[int]]], pad: i
     labels = target[:, 1:].masked_fill(target[:, 1:] == pad, -100)
     mask = torch.tensor([[1] * len(row[0]) + [0] * (width - len(row[0])) for row in rows])
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    # Steps that grow smaller: at a steady rate the loss may jump, and a word is lost again.
+    slower = torch.optim.lr_scheduler.StepLR(optimiser, 200, 0.5)
     model.train()
-    for _ in range(400):
+    for _ in range(2000):
         logits = model(
             input_ids=source, attention_mask=mask, decoder_input_ids=target[:, :-1]
         ).logits
@@ -67,6 +69,7 @@ def teach(model: Any, rows: list[tuple[list[int], list[int], list[int]]], pad: i
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        slower.step()
         if model.config.model_type == "marian":
             # Marian starts from a vector of zeros, which Transformers keeps as that of its padding.
             model.get_input_embeddings().weight.data[pad] = 0.0
