@@ -72,7 +72,12 @@ def table(found: Sequence[dict[str, Any]]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for title in COLUMNS:
         right = title in {"size", "memory"}
-        shown.add_column(title, justify="right" if right else "left", no_wrap=title == "name")
+        shown.add_column(
+            title,
+            justify="right" if right else "left",
+            no_wrap=title == "name",
+            overflow="fold",
+        )
     for row in found:
         size = row["bytes"] / 1e6 if row["bytes"] else row["archive_megabytes"]
         rounding = "" if row["quantization"] == "none" else f" {row['quantization']}"

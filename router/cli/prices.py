@@ -24,7 +24,9 @@ def main(words: list[str]) -> int:
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2
-    table = Table("backend", "model", "price in USD", "not counted", "source")
+    table = Table()
+    for title in ("backend", "model", "price in USD", "not counted", "source"):
+        table.add_column(title, overflow="fold")  # a price without its end, or source, says nothing
     for name, backend in pipeline.backends.items():
         spec = pipeline.config.backends[name]
         listed = find(spec.api, spec.model) if spec.price is None else None
