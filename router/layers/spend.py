@@ -2,7 +2,7 @@
 
 A price per unit charges what the verdict says; an answer without usage is charged its quote,
 since an unknown amount is held at its upper bound. A price per machine-second charges the seconds
-that the attempt took, however it ended: nobody bills them later.
+that the attempt took, however it ended: nobody bills them later. A refused request costs nothing.
 
 The quote's own limit (`max_cost`) is checked by the plan. Before a paid attempt is sent, its quote
 is held on the ledger (`booking`), in every budget that it concerns; a machine paid by the hour owes
@@ -21,7 +21,7 @@ from router.core.gate import Clock
 from router.core.money import Price
 from router.core.reply import Reply
 from router.core.service import Layer, Service
-from router.core.verdict import CANCELLED, Verdict
+from router.core.verdict import CANCELLED, INVALID, UNFIT, Verdict
 from router.gates.meter import Meter
 from router.layers.booking import Booking
 from router.ledger.record import Hold
@@ -51,6 +51,8 @@ class _Attempt(msgspec.Struct, frozen=True):
         return cost
 
     def _cost(self, verdict: Verdict, usage: Usage | None) -> int:
+        if verdict in {INVALID, UNFIT}:
+            return 0  # nobody pays for being told that a request is wrong
         if self.price.free:
             return self.price.of(usage or NOTHING, self.now() - self.started, self.meter.share())
         if verdict.charge == "nothing":

@@ -361,7 +361,19 @@ def test_an_attempt_is_charged_by_the_table(ending, cost):
         assert reply.cost == cost
 
 
-@pytest.mark.parametrize("ending", [v.OK, None, v.FAULT, v.LOST, v.THROTTLED, v.INVALID])
+@pytest.mark.parametrize("price", [OWN, PAID], ids=["machine", "paid"])
+@pytest.mark.parametrize("ending", [v.INVALID, v.UNFIT])
+def test_a_refused_request_costs_nothing(price, ending):
+    """Nobody pays for being told that a request is wrong, however long that took."""
+    clock = FakeClock()
+    try:
+        cost = play(spend(price, Meter(clock), clock)(answering(2.0, ending))(a_call()), clock).cost
+    except AttemptFailed as exc:
+        cost = exc.cost
+    assert cost == 0
+
+
+@pytest.mark.parametrize("ending", [v.OK, None, v.FAULT, v.LOST, v.THROTTLED])
 def test_a_machine_is_charged_by_its_seconds(ending):
     """A machine of one's own costs the seconds it took, however they ended, over its shared calls."""
     clock = FakeClock()
