@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from rich.console import Console
@@ -19,7 +21,10 @@ def main(words: list[str]) -> int:
     options = parser("explain")
     options.add_argument("prompt", nargs="?", help="text to send; or give --body")
     options.add_argument("--route", default="assistant")
+    options.add_argument("--task", choices=BODIES, default="chat", help="what the text is for")
+    options.add_argument("--to", default="de", help="language to translate to")
     options.add_argument("--body", help="a whole request body: JSON, or @file")
+    options.add_argument("--path", default="", help="where that body would be sent")
     options.add_argument("--tags", help="as in the header x-isocost-tags")
     options.add_argument("--deadline-ms", help="as in the header x-isocost-deadline-ms")
     options.add_argument("--url", default="http://127.0.0.1:8080")
@@ -27,15 +32,21 @@ def main(words: list[str]) -> int:
     given = options.parse_args(words)
     if not (given.prompt or given.body):
         options.error("give a prompt or --body")
-    body = _body(given.body) if given.body else _chat(given.route, given.prompt)
+    body, path = _body(given.body) if given.body else b"", given.path
+    if not body:
+        path, made = BODIES[given.task](given.route, given.prompt, given.to)
+        body = json.dumps(made).encode()
     headers = {"content-type": "application/json"}
     headers["authorization"] = f"Bearer {os.environ.get('ISOCOST_KEY', 'none')}"
+    if path in UNNAMED:
+        headers["x-isocost-route"] = given.route
     if given.tags:
         headers["x-isocost-tags"] = given.tags
     if given.deadline_ms:
         headers["x-isocost-deadline-ms"] = given.deadline_ms
     try:
-        with urlopen(Request(f"{given.url}/v1/explain", body, headers), timeout=10) as answer:  # noqa: S310 - the user names the address
+        asked = f"{given.url}/v1/explain?path={quote(path)}"
+        with urlopen(Request(asked, body, headers), timeout=10) as answer:  # noqa: S310 - the user names the address
             found = json.load(answer)
     except HTTPError as exc:
         print(json.load(exc)["error"]["message"], file=sys.stderr)
@@ -57,8 +68,23 @@ def _body(given: str) -> bytes:
     return given.encode()
 
 
-def _chat(route: str, prompt: str) -> bytes:
-    return json.dumps({"model": route, "messages": [{"role": "user", "content": prompt}]}).encode()
+BODIES: dict[str, Callable[[str, str, str], tuple[str, dict[str, Any]]]] = {
+    "chat": lambda route, text, to: (
+        "/v1/chat/completions",
+        {"model": route, "messages": [{"role": "user", "content": text}]},
+    ),
+    "complete": lambda route, text, to: ("/v1/completions", {"model": route, "prompt": text}),
+    "embed": lambda route, text, to: ("/v1/embeddings", {"model": route, "input": text}),
+    "classify": lambda route, text, to: ("/v1/classify", {"model": route, "input": text}),
+    "translate": lambda route, text, to: ("/v2/translate", {"text": [text], "target_lang": to}),
+    "speak": lambda route, text, to: (
+        "/v1/audio/speech",
+        {"model": route, "input": text, "voice": "alloy"},
+    ),
+}
+"""Task -> where its text would be sent, and the body there."""
+UNNAMED = {"/v2/translate"}
+"""Wires whose bodies have no place for a route."""
 
 
 def show(found: dict[str, Any]) -> None:
