@@ -87,8 +87,12 @@ class LimitsConfig(_Strict):
     in_flight: int = Field(
         default=256, ge=1, description="calls in flight at most; more are refused"
     )
+    connect: Seconds = Field(default=5.0, description="longest wait for a connection")
     first_event: Seconds | None = Field(
         default=None, description="longest silence before a first event"
+    )
+    idle: Seconds | None = Field(
+        default=30.0, description="longest silence between two pieces of a stream"
     )
 
 
@@ -99,8 +103,12 @@ class BreakerConfig(_Strict):
     window: Seconds = 20.0
     least: int = Field(default=20, ge=1)
     share: float = Field(default=0.5, gt=0, le=1)
-    cooldown: Seconds = 1.0
+    slow: Seconds | None = Field(
+        default=None, description="a slower answer, or first event, counts as bad"
+    )
+    cooldown: Seconds = 5.0
     cooldown_max: Seconds = 60.0
+    probes: int = Field(default=3, ge=1, le=100, description="good calls that close it again")
 
 
 class LanguagesConfig(_Strict):
@@ -227,10 +235,47 @@ class JournalConfig(_Strict):
     )
 
 
-class FailureConfig(_Strict):
-    """What to do when a backend fails."""
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
-    attempts: int = Field(default=3, ge=1, le=10, description="backends tried per call at most")
+
+def _after(value: Any) -> Any:
+    if isinstance(value, str) and value in _QUANTILES:
+        return value
+    try:
+        return _seconds(value)
+    except ValueError:
+        raise ValueError(
+            f"write one of {', '.join(_QUANTILES)}, or a duration such as 800ms"
+        ) from None
+
+
+class HedgeConfig(_Strict):
+    """A second attempt beside a slow one, see docs/failures.md."""
+
+    after: Annotated[
+        Literal["p50", "p90", "p95", "p99"] | Annotated[float, Field(gt=0)],
+        BeforeValidator(_after),
+    ] = Field(default="p95", description="quantile of the backend's own times, or a duration")
+    percent: float = Field(default=5.0, gt=0, le=50, description="of the route's calls at most")
+    paid_twice: bool = Field(default=False, description="beside a paid attempt, another paid one")
+
+    @property
+    def quantile(self) -> float | None:
+        """The share that `after` names; None when it is a duration."""
+        return _QUANTILES[self.after] if isinstance(self.after, str) else None
+
+
+class FailureConfig(_Strict):
+    """What to do when a backend fails, see docs/failures.md."""
+
+    attempts: int = Field(default=3, ge=1, le=10, description="attempts per call at most")
+    retries: int = Field(
+        default=1, ge=0, le=5, description="times one that failed is asked again, after all others"
+    )
+    hedge: HedgeConfig | None = None
+    on_broken_stream: Literal["error", "continue"] = Field(
+        default="error", description="what follows a stream of text that breaks off"
+    )
 
 
 class RouteConfig(_Strict):

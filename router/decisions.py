@@ -93,6 +93,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "backend": attempt.backend,
+        "kind": attempt.kind,
         "verdict": attempt.verdict.name if attempt.verdict else None,
         "detail": attempt.detail or None,
         "seconds": round(attempt.seconds, 6),

@@ -33,7 +33,11 @@ IDLE_SECONDS = 20.0
 
 
 class ConnectFailed(Exception):
-    """No connection, so nothing was sent."""
+    """No connection, so nothing was sent. *slow*: nobody said no, the time was over."""
+
+    def __init__(self, why: str, *, slow: bool = False) -> None:
+        super().__init__(why)
+        self.slow = slow
 
 
 class Broken(Exception):
@@ -76,13 +80,15 @@ class Pool:
         headers: Mapping[str, str] | None = None,
         *,
         whole: bool = True,
+        connect: float = CONNECT_SECONDS,
     ) -> Response:
         """Send one request; its response when it is *whole*, or after its headers.
 
-        GET without a body, POST with one. Raises ConnectFailed, Broken. Cancelling it closes the
+        GET without a body, POST with one; a connection is there within *connect* seconds. Raises
+        ConnectFailed, Broken. Cancelling it closes the
         connection; a response that is not whole must be closed.
         """
-        connection = self._take(origin) or await self._connect(origin)
+        connection = self._take(origin) or await self._connect(origin, connect)
         try:
             await connection.ask(_request(origin, path, body, headers or {}), whole=whole)
         except BaseException:
@@ -122,18 +128,18 @@ class Pool:
             connection.abort()
         return None
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: Origin, seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
         tls = None
         if origin.tls:
             tls = self._tls = self._tls or ssl.create_default_context()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(seconds):
                 _, protocol = await loop.create_connection(
                     lambda: Connection(origin, self), origin.host, origin.port, ssl=tls
                 )
         except TimeoutError as exc:
-            raise ConnectFailed(f"no connection within {CONNECT_SECONDS:g} s") from exc
+            raise ConnectFailed(f"no connection within {seconds:.3g} s", slow=True) from exc
         except OSError as exc:  # refused, unreachable, unknown name, certificate
             raise ConnectFailed(exc.strerror or str(exc)) from exc
         return protocol
@@ -170,10 +176,10 @@ class Response:
         if connection is not None:
             self._pool.put(connection)
 
-    def expire(self) -> None:
-        """The deadline has passed: a reader that waits, or comes again, gets Broken."""
+    def expire(self, why: str) -> None:
+        """Its time is over: a reader that waits, or comes again, gets Broken."""
         if self._connection is not None:
-            self._connection.fail("the deadline passed before the stream was over")
+            self._connection.fail(why)
 
     def close(self) -> None:
         """Leave: an answer that is not over yet takes its connection along."""

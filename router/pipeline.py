@@ -56,7 +56,7 @@ from router.layers.observe import Record, observe
 from router.layers.spend import no_units, spend
 from router.ledger.budget import EACH, Budget, Kind, Scope
 from router.ledger.ledger import Ledger
-from router.plan import BY_UNIT, Backend, Effect, Gates, Promise, Route
+from router.plan import BY_UNIT, Backend, Effect, Gates, Hedge, Promise, Route
 from router.prices import listed
 from router.rules import RuleError, compile_rule
 from router.secrets import Secret, SecretError, secret
@@ -130,9 +130,9 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         if made is not None:
             backends[name] = made
     routes: dict[str, Route] = {}
-    for name, route in config.routes.items():
-        kept = old.routes[name].forecast if old and name in old.routes else Forecast()
-        make = partial(_route, name, route, backends, config, kept)
+    for name in config.routes:
+        was = old.routes.get(name) if old else None
+        make = partial(_route, name, backends, config, world.now, was)
         built = _collect(faults, f"routes.{name}", make)
         if built is not None:
             routes[name] = built
@@ -342,7 +342,15 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     abilities = _abilities(spec)
     spoken = api.at(base)
     endpoint = Endpoint(
-        name, base, spec.model, spoken, key, spec.limits.first_event, abilities.voice
+        name,
+        base,
+        spec.model,
+        spoken,
+        key,
+        spec.limits.first_event,
+        spec.limits.connect,
+        spec.limits.idle,
+        abilities.voice,
     )
     by_unit = bool(tasks & BY_UNIT)
     bound = partial(_bound, spoken, spec.model) if by_unit else no_units
@@ -429,9 +437,24 @@ def _price(spec: BackendConfig, exchange: Mapping[str, float]) -> Price:
     )
 
 
+def _hedge(spec: RouteConfig, now: Clock, was: Route | None) -> Hedge | None:
+    wanted = spec.failure.hedge
+    if wanted is None:
+        return None
+    share = wanted.percent / 100
+    allowance = was.hedge.allowance if was and was.hedge else Retries(now, per_second=0.0)
+    allowance.share = share
+    quantile = wanted.quantile
+    if quantile is None:
+        return Hedge(allowance, after=float(wanted.after), paid_twice=wanted.paid_twice)
+    return Hedge(allowance, quantile=quantile, paid_twice=wanted.paid_twice)
+
+
 def _route(
-    name: str, spec: RouteConfig, backends: dict[str, Backend], config: Config, forecast: Forecast
+    name: str, backends: dict[str, Backend], config: Config, now: Clock, was: Route | None
 ) -> Route:
+    """*was*: the route of that name before a reload, whose memory is kept."""
+    spec = config.routes[name]
     for wanted in (*spec.backends, *([spec.baseline] if spec.baseline else [])):
         if wanted not in config.backends:
             known = ", ".join(config.backends)
@@ -456,7 +479,7 @@ def _route(
         name=name,
         task=spec.task,
         backends=tuple(mine),
-        forecast=forecast,
+        forecast=was.forecast if was else Forecast(),
         deadline=promise.deadline,
         output_limit=spec.max_output_tokens,
         seconds_worth=None if usd_per_second is None else pico(usd_per_second),
@@ -467,6 +490,9 @@ def _route(
         ),
         rules=_rules(spec, mine, {b: backends[b] for b in spec.backends if b in backends}),
         attempts=spec.failure.attempts,
+        retries=spec.failure.retries,
+        hedge=_hedge(spec, now, was),
+        resume=spec.failure.on_broken_stream == "continue",
         baseline=baseline,
     )
 

@@ -95,6 +95,19 @@ def no_rules(call: Call) -> tuple[Effect, ...]:
     return ()
 
 
+class Hedge(msgspec.Struct, frozen=True):
+    """When a slow attempt gets a second one beside it."""
+
+    allowance: Retries
+    """A share of the route's calls."""
+    quantile: float = 0.95
+    """Of the first backend's own times."""
+    after: float | None = None
+    """Seconds, instead of the quantile."""
+    paid_twice: bool = False
+    """Both may be paid ones."""
+
+
 class Route(msgspec.Struct, frozen=True):
     """What one client-facing model name may use, and what it owes."""
 
@@ -111,6 +124,11 @@ class Route(msgspec.Struct, frozen=True):
     promise: Promise = Promise()
     rules: Callable[[Call], tuple[Effect, ...]] = no_rules
     attempts: int = 3
+    retries: int = 0
+    """How often one that failed is asked again, once nobody else is left."""
+    hedge: Hedge | None = None
+    resume: bool = False
+    """A stream that breaks is continued by the next backend."""
     baseline: Backend | None = None
     """The paid backend that savings are stated against."""
 

@@ -88,6 +88,12 @@ class Telemetry:
         )
         self._refused = counter("refused", "Requests refused at a door.", "door", "status")
         self._attempts = counter("attempts", "Calls to backends.", "backend", "verdict")
+        self._extra = counter(
+            "extra_attempts",
+            "Attempts beyond a call's first, by why they were made.",
+            "backend",
+            "kind",
+        )
         self._tokens = counter("tokens", "Tokens by direction.", "backend", "direction")
         self._cost = counter("cost_usd", "Dollars spent.", "route", "backend")
         self._baseline = counter("baseline_usd", "Dollars that the baseline would cost.", "route")
@@ -130,6 +136,8 @@ class Telemetry:
             if attempt.cost:
                 self._cost[name, backend] += attempt.cost / PICO
             if attempt.sent:
+                if attempt.kind != "first":
+                    self._extra[backend, attempt.kind] += 1
                 backend_seconds += attempt.seconds
                 self._attempt[backend,].append(attempt.seconds)
                 if attempt.first is not None:

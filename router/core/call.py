@@ -7,6 +7,7 @@ pico-dollars (1 USD = 10**12), sizes are bytes, text sizes are tokens of the ser
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import msgspec
 
@@ -57,6 +58,11 @@ class Call(msgspec.Struct, frozen=True):
     path: str = ""
     """The pattern of the door's path: one wire may have several forms of one task."""
     tags: frozenset[str] = frozenset()
+    hurried: bool = False
+    """The caller gives less time than the route would."""
+    answer_by: float = inf
+    """Absolute: when the answer of one attempt, or its first event, must be there, so that time is
+    left for the next backend."""
     max_cost: int | None = None
     """Pico-dollars the caller will pay at most; None: the route's own limit."""
 

@@ -33,7 +33,7 @@ from router.core.money import pico, usd
 from router.core.reply import Reply
 from router.core.task import Task
 from router.core.trail import Trail
-from router.core.verdict import CANCELLED, FAULT, LOST
+from router.core.verdict import CANCELLED, FAULT
 from router.decisions import reason
 from router.doors.paths import NO_PARAMS
 from router.plan import Plan, Route, baseline_cost
@@ -165,7 +165,7 @@ class Inference:
             end = writer.end(reply.usage)
             ended = reply.verdict
         except BrokenStream as exc:
-            ended = LOST
+            ended = exc.verdict
             exc.args = (f"{reply.backend}: {exc}. What came so far is not the whole answer.",)
             said = door.error_event(exc)
             if not said:
@@ -263,7 +263,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         raise BadRequest(f"The body cannot be read: {exc}.", code="invalid_json") from exc
     task = ask.task
     route = _route(runtime, door, ask, headers)
-    now = runtime.now()
+    now, seconds = runtime.now(), _deadline(headers, route.deadline)
     asked = getattr(ask.request, "max_tokens", None)
     makes = task in {"chat", "complete"}
     limit = (asked or route.output_limit) * ask.outputs if makes else 0
@@ -278,7 +278,8 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         extras=ask.extras,
         created=int(time.time()),
         arrived=now,
-        deadline=now + _deadline(headers, route.deadline),
+        deadline=now + seconds,
+        hurried=seconds < route.deadline,
         text_bytes=ask.text_bytes,
         input_tokens=int(ask.text_bytes / route.forecast.bytes_per_token) + 1,
         input_bound=ask.token_bound,

@@ -6,6 +6,8 @@
     quantile     log-spaced counts, halved every `half_life` seconds
     queue        seconds are divided by how far in flight passed `concurrency`, so that what is
                  kept is the service time; the wait is put back by `wait()` for the queue of now
+    at least     a call that was left before its answer (overtaken by a hedge, or cut by its
+                 own deadline) would have taken longer: it counts where that is news
     decay        reading weighs everything by exp(-age / `decay`): a backend without traffic
                  drifts towards zero and is tried again, so a slow one is not left out for ever
 
@@ -18,6 +20,7 @@ from math import exp, log
 
 from router.core.call import Call, Outcome
 from router.core.gate import Clock, Release
+from router.core.verdict import CANCELLED, LATE, LOST
 
 _BASE = 1e-3
 _GROWTH = 1.15
@@ -104,11 +107,14 @@ class Meter:
         def release(outcome: Outcome) -> None:
             self.in_flight -= 1
             self.shared += (beside - self.shared) * 0.1
+            crowd = max(1.0, beside / self.concurrency)
+            if outcome.verdict is LATE or outcome.verdict is CANCELLED:
+                self._at_least(call, outcome, crowd)
             if outcome.verdict.limiter == "ignore":
                 return
-            if outcome.verdict.limiter == "dropped" and outcome.verdict.name != "lost":
+            if outcome.verdict.limiter == "dropped" and outcome.verdict is not LOST:
                 return  # a quick refusal is no measure of service
-            now, crowd = self._now(), max(1.0, beside / self.concurrency)
+            now = self._now()
             usage = outcome.usage
             # Tasks that are not counted in tokens are known by their request alone.
             if usage is not None and (usage.input_tokens or usage.output_tokens):
@@ -120,6 +126,14 @@ class Meter:
                 self._add(self._first, size, outcome.first / crowd, now)
 
         return release
+
+    def _at_least(self, call: Call, outcome: Outcome, crowd: float) -> None:
+        silent = call.stream and outcome.first is None
+        table, seconds = self._first if silent else self._whole, outcome.seconds / crowd
+        size = size_class(call.input_tokens, call.output_limit)
+        spread = table.get(size)
+        if spread is None or seconds > spread.mean:
+            self._add(table, size, seconds, self._now())
 
     def _add(self, table: dict[int, Spread], size: int, seconds: float, now: float) -> None:
         spread = table.get(size)

@@ -37,6 +37,8 @@ class Tried(msgspec.Struct, frozen=True, gc=False):
     seconds: float
     bound: int
     cost: int
+    kind: str = "first"
+    """first, failover, retry, hedge or resume"""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -131,6 +133,7 @@ def _tried(attempt: Attempt, candidates: tuple[Candidate, ...]) -> Tried:
         attempt.seconds,
         bound,
         attempt.cost,
+        attempt.kind,
     )
 
 
@@ -168,6 +171,7 @@ def shown(record: Record) -> dict[str, Any]:
 def _attempt(tried: Tried) -> dict[str, Any]:
     return {
         "backend": tried.backend,
+        "kind": tried.kind,
         "verdict": tried.verdict or None,
         "detail": tried.detail or None,
         "seconds": round(tried.seconds, 6),

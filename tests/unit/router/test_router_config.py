@@ -89,7 +89,7 @@ def with_(old: str, new: str, text: str = SOUND) -> str:
         ("    model: small\n", "", "backends.own.model (line 3): is missing"),
         ("    task: chat", "    task: chatt", "routes.chat.task (line 16): Input should be 'chat'"),
         ("limits: {in_flight: 8}", "limits: {in_flight: 0}", "backends.own.limits.in_flight (line 8): "),
-        ("limits: {in_flight: 8}", "limits: {zzz: 1}", "unknown key; known here: in_flight, first_event"),
+        ("limits: {in_flight: 8}", "limits: {zzz: 1}", "unknown key; known here: in_flight, connect, first_event, idle"),
         ("[own, paid]", "[]", "routes.chat.backends (line 17): "),
         ("tags: [fast]", "tags: [fast, {a: 1}]", "backends.own.tags.1 (line 9): "),
         ("routes:", "server: {prot: 1}\nroutes:", "server.prot (line 14): unknown key; did you mean 'port'?"),

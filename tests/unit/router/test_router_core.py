@@ -188,6 +188,7 @@ TABLE = {
     "throttled": ("ignore", "dropped", True, "nothing"),
     "fault": ("failure", "dropped", True, "nothing"),
     "lost": ("failure", "dropped", True, "quote"),
+    "late": ("ignore", "ignore", True, "quote"),
     "cancelled": ("ignore", "ignore", False, "quote"),
     "rejected": ("ignore", "ignore", True, "nothing"),
 }
