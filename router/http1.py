@@ -33,11 +33,7 @@ IDLE_SECONDS = 20.0
 
 
 class ConnectFailed(Exception):
-    """No connection, so nothing was sent. *slow*: nobody said no, the time was over."""
-
-    def __init__(self, why: str, *, slow: bool = False) -> None:
-        super().__init__(why)
-        self.slow = slow
+    """No connection, so nothing was sent."""
 
 
 class Broken(Exception):
@@ -72,6 +68,35 @@ class Pool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
 
+    async def take(self, origin: Origin, seconds: float = CONNECT_SECONDS) -> Connection:
+        """A connection to use once, idle or new within *seconds*. Raises ConnectFailed."""
+        return self._idling(origin) or await self._connect(origin, seconds)
+
+    async def ask(
+        self,
+        connection: Connection,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        whole: bool = True,
+    ) -> Response:
+        """Send one request; its response when it is *whole*, or after its headers.
+
+        GET without a body, POST with one. Raises Broken. Cancelling it closes the connection; a
+        response that is not whole must be closed.
+        """
+        try:
+            request = _request(connection.origin, path, body, headers or {})
+            await connection.ask(request, whole=whole)
+        except BaseException:
+            connection.abort()
+            raise
+        response = Response(connection, self)
+        if connection.complete:
+            response.finish()
+        return response
+
     async def exchange(
         self,
         origin: Origin,
@@ -80,24 +105,9 @@ class Pool:
         headers: Mapping[str, str] | None = None,
         *,
         whole: bool = True,
-        connect: float = CONNECT_SECONDS,
     ) -> Response:
-        """Send one request; its response when it is *whole*, or after its headers.
-
-        GET without a body, POST with one; a connection is there within *connect* seconds. Raises
-        ConnectFailed, Broken. Cancelling it closes the
-        connection; a response that is not whole must be closed.
-        """
-        connection = self._take(origin) or await self._connect(origin, connect)
-        try:
-            await connection.ask(_request(origin, path, body, headers or {}), whole=whole)
-        except BaseException:
-            connection.abort()
-            raise
-        response = Response(connection, self)
-        if connection.complete:
-            response.finish()
-        return response
+        """Take a connection and ask. Raises ConnectFailed, Broken."""
+        return await self.ask(await self.take(origin), path, body, headers, whole=whole)
 
     def put(self, connection: Connection) -> None:
         """Keep a connection whose answer is over for the next call, if it can be."""
@@ -119,7 +129,7 @@ class Pool:
                 connection.abort()
         self._idle.clear()
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _idling(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -139,7 +149,7 @@ class Pool:
                     lambda: Connection(origin, self), origin.host, origin.port, ssl=tls
                 )
         except TimeoutError as exc:
-            raise ConnectFailed(f"no connection within {seconds:.3g} s", slow=True) from exc
+            raise ConnectFailed(f"no connection within {seconds:.3g} s") from exc
         except OSError as exc:  # refused, unreachable, unknown name, certificate
             raise ConnectFailed(exc.strerror or str(exc)) from exc
         return protocol

@@ -53,7 +53,6 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
             if limit < until:
                 until, lost = limit, verdict.LOST
         ends = call.deadline if call.stream else until
-        connect = min(endpoint.connect, until - started)
         wire = api.request(call, endpoint.model)
         headers = {
             "content-type": "application/json",
@@ -62,22 +61,25 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
             # Another router, and our own workers, stop when nobody waits any more.
             "x-isocost-deadline-ms": f"{max(1.0, 1e3 * (ends - started)):.0f}",
         }
+        connection = None
         try:
             async with timeout_at(until):
-                response = await pool.exchange(
-                    origin, wire.path, wire.body, headers, whole=not call.stream, connect=connect
+                connection = await pool.take(origin, endpoint.connect)
+                response = await pool.ask(
+                    connection, wire.path, wire.body, headers, whole=not call.stream
                 )
                 if call.stream:
                     return await _Stream(endpoint, call, now, response).open(started)
                 return _whole(endpoint, call, response)
         except TimeoutError as exc:
+            if connection is None:  # nothing was sent, and a hurried caller proves nothing
+                failed = verdict.REJECTED if call.hurried else verdict.FAULT
+                why = f"cannot connect: no connection within {now() - started:.3g} s"
+                raise AttemptFailed(name, failed, why) from exc
             waited = f"no answer within {now() - started:.2f} s"
             raise AttemptFailed(name, lost, waited) from exc
         except ConnectFailed as exc:
-            # A caller in a hurry gave up before the backend had its usual time: nothing was sent.
-            hasty = call.hurried and connect < endpoint.connect and exc.slow
-            failed = verdict.REJECTED if hasty else verdict.FAULT
-            raise AttemptFailed(name, failed, f"cannot connect: {exc}") from exc
+            raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {exc}") from exc
         except (Broken, Malformed, BrokenStream) as exc:
             raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
 

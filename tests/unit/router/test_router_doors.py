@@ -428,7 +428,10 @@ def test_a_stream_that_nobody_began_to_read_is_closed(house):
             closed.append(True)
 
     class Pool:
-        async def exchange(self, *args: Any, **given: Any) -> Response:
+        async def take(self, *args: Any) -> None:
+            return None
+
+        async def ask(self, *args: Any, **given: Any) -> Response:
             return Response()
 
     h = house()
