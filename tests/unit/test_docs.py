@@ -49,6 +49,7 @@ HEADINGS = {
     "QuantileConfig": "Quantiles",
     "RuleConfig": "`routes.<name>.rules[]`",
     "FailureConfig": "`routes.<name>.failure`",
+    "HedgeConfig": "`routes.<name>.failure.hedge`",
     "LedgerConfig": "`ledger`",
     "JournalConfig": "`journal`",
     "BudgetConfig": "`budgets[]`",
