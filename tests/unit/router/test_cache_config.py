@@ -228,7 +228,9 @@ def test_a_client_sees_that_it_was_given_again(tmp_path) -> None:
 
 def test_a_stream_given_again_reads_like_any(tmp_path) -> None:
     """Chunks, the end and the summary; its cost is known at once."""
-    house = House(tmp_path, streaming(Delta(text="a"), Delta(text="b"), Finish(reason="stop")))
+    house = House(
+        tmp_path, streaming(Delta(text="a"), Delta(text="b"), Finish(reason="stop"), name="paid")
+    )
     first, again = house.chat(stream=True), house.chat(stream=True)
     assert again.headers["x-isocost-cache"] == "hit"
     assert again.headers["x-isocost-cost-usd"] == "0"
