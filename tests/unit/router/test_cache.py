@@ -281,6 +281,32 @@ def test_an_answer_that_failed_for_one_image_is_not_kept() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (b'{"textAnnotations":[]}', "hit"),
+        (b'{"error":{"code":3}}', "miss"),
+        (b'{"textAnnotations":[],"error":{"code":14}}', "miss"),
+    ],
+)
+def test_a_vendors_own_answer_that_failed_in_part_is_not_kept(second: bytes, expected: str) -> None:
+    """Its bytes pass as they came, under status 200, with an error for one image in them."""
+    house = House()
+
+    async def vendor(call: Call) -> Reply:
+        return Reply(backend="b0", body=b'{"responses":[{},%b]}' % second, usage=USED)
+
+    service = cache({"chat": house.policy}, house.stores, house.clock, house.wall)(vendor)
+    request = AnnotateRequest(images=(b"1", b"2"), features=(("text", 1),))
+    call = asked(task="annotate", wire="google_vision", request=request)
+
+    async def run() -> None:
+        await service(call)
+        assert state(await service(call)) == expected
+
+    asyncio.run(run())
+
+
 # --- streams
 
 
