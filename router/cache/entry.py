@@ -105,9 +105,10 @@ def pack(
     )
 
 
-def packed(event: bytes | Event) -> tuple[int, bytes]:
-    """One event of a stream as it is kept."""
-    return _KINDS[type(event)], _encode(event)
+def packed(event: bytes | Event) -> tuple[int, bytes] | None:
+    """One event of a stream as it is kept; None of one that is no part of an answer, as a note."""
+    kind = _KINDS.get(type(event))
+    return None if kind is None else (kind, _encode(event))
 
 
 def unpack(blob: bytes, name: bytes, task: Task) -> Entry | None:

@@ -225,13 +225,17 @@ class _Tape:
         async with aclosing(events) as inner:  # type: ignore[type-var]
             async for event in inner:
                 if self._left > 0:
-                    piece = packed(event)
-                    self._left -= len(piece[1])
-                    self.pieces.append(piece)
-                    if self._left <= 0:
-                        self.pieces.clear()
+                    self._take(packed(event))
                 yield event
         self.complete = self._left > 0
+
+    def _take(self, piece: tuple[int, bytes] | None) -> None:
+        """None: a note, that another backend went on; two of them made this answer."""
+        self._left -= self._left if piece is None else len(piece[1])
+        if piece is None or self._left <= 0:
+            self.pieces.clear()
+        else:
+            self.pieces.append(piece)
 
 
 def _again(found: Found, state: str, trail: object = None) -> Reply:

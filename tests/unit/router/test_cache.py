@@ -31,6 +31,7 @@ from router.core.task import (
     EmbedRequest,
     Finish,
     Message,
+    Note,
     TextResult,
 )
 from router.core.trail import Trail
@@ -364,6 +365,19 @@ def test_a_stream_that_is_too_long_passes_unkept() -> None:
     async def run() -> None:
         got = await drain(await house.ask(stream=True))
         assert len(got) == 2
+        assert len(house.memory) == 0
+        assert state(await house.ask(stream=True)) == "miss"
+
+    play(run(), house.clock)
+
+
+def test_a_stream_that_another_backend_continued_is_not_kept() -> None:
+    """It passes with its note; next time one backend may say all of it."""
+    said = (Delta(text="a"), Note(text="b0 broke off; b1 goes on"), Finish(reason="stop"))
+    house = House(streaming(*said))
+
+    async def run() -> None:
+        assert await drain(await house.ask(stream=True)) == list(said)
         assert len(house.memory) == 0
         assert state(await house.ask(stream=True)) == "miss"
 
