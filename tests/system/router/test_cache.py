@@ -187,7 +187,7 @@ def test_an_old_answer_stands_in_for_a_vendor_that_is_down(pair, box) -> None:
     headers, old = chat(one, "outage", model="short")
     assert headers["x-isocost-cache"] == "stale"
     assert old.choices == first.choices
-    assert headers["x-isocost-attempts"] == "1"
+    assert int(headers["x-isocost-attempts"]) >= 1
     box.heal()
     headers, _ = chat(one, "outage", model="short")
     assert headers["x-isocost-cache"] == "miss"
