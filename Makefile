@@ -53,7 +53,7 @@ load: .venv/installed ## a short Locust run against the running router, with a v
 
 lock: ## resolve all pins again from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,parquet,dev]'
+	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,redis,parquet,dev]'
 	.lock/bin/pip freeze --all --exclude isocost | grep -v "^pip==" | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock && $(PYTHON) -m tests.pins
 

@@ -223,6 +223,19 @@ class LedgerConfig(_Strict):
     durable: bool = Field(default=False, description="SQLite: survive a loss of power, too")
 
 
+class CacheConfig(_Strict):
+    """Where answers are kept, for routes that say `cache`, see docs/caching.md."""
+
+    max_mb: float = Field(
+        default=64, gt=0, description="MiB of answers in each process; the oldest unused go first"
+    )
+    url: str | None = Field(
+        default=None, description="redis://... of a Redis or Valkey that replicas share"
+    )
+    url_env: str | None = Field(default=None, description="environment variable that holds it")
+    timeout: Seconds = Field(default=0.05, description="longest wait for it")
+
+
 class JournalConfig(_Strict):
     """How long the records of calls stay, see docs/journal.md."""
 
@@ -278,6 +291,18 @@ class FailureConfig(_Strict):
     )
 
 
+class RouteCacheConfig(_Strict):
+    """Equal calls get the same answer again, where the request determines it."""
+
+    ttl: Seconds = Field(description="seconds for which an answer is given again")
+    scope: Literal["key", "shared"] = Field(
+        default="key", description="each key has answers of its own, or all share them"
+    )
+    stale: Seconds | None = Field(
+        default=None, description="seconds after that, in which it is given if no backend answers"
+    )
+
+
 class RouteConfig(_Strict):
     """One client-facing model name."""
 
@@ -297,6 +322,9 @@ class RouteConfig(_Strict):
     )
     mixed_vectors: bool = Field(
         default=False, description="embeddings of different models may answer this route"
+    )
+    cache: RouteCacheConfig | None = Field(
+        default=None, description="keep answers, and give them again; off when not set"
     )
 
 
@@ -360,6 +388,7 @@ class Config(_Strict):
     )
     budgets: list[BudgetConfig] = Field(default_factory=list)
     journal: JournalConfig = JournalConfig()
+    cache: CacheConfig = CacheConfig()
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",

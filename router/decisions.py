@@ -78,6 +78,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
             "verdict": ending.verdict.name,
             "status": ending.status,
             "backend": ending.backend or None,
+            "cache": ending.cache or None,
             "seconds": round(ending.seconds, 6),
             "first_event_seconds": ending.first,
             "usage": None if ending.usage is None else used(ending.usage),

@@ -9,7 +9,7 @@ with all of them and leaves what runs untouched.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,9 @@ import msgspec
 
 from router import apis
 from router.admin.leases import Leases, lease
+from router.cache.memory import Memory
+from router.cache.redis import Shared, connect
+from router.cache.stores import Stores
 from router.config import (
     BackendConfig,
     BudgetConfig,
@@ -27,6 +30,7 @@ from router.config import (
     ConfigError,
     KeyConfig,
     QuantileConfig,
+    RouteCacheConfig,
     RouteConfig,
 )
 from router.config import seconds_worth as worth
@@ -35,7 +39,7 @@ from router.core.api import Api, Endpoint
 from router.core.call import Call, Key, Usage
 from router.core.gate import Clock
 from router.core.money import Price, pico
-from router.core.reply import Reply
+from router.core.reply import CACHE, Reply
 from router.core.service import Layer, Service, stack
 from router.core.task import Task
 from router.gates.breaker import Breaker
@@ -50,6 +54,7 @@ from router.gates.retries import Retries
 from router.google_token import unasked
 from router.layers.adapt import adapt
 from router.layers.booking import Booking
+from router.layers.cache import Policy, cache
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
 from router.layers.observe import Record, observe
@@ -113,6 +118,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     budgets: tuple[Budget, ...]
     statuses: tuple[tuple[str, str, Health], ...]
     """(status URL, model, gate to tell) of the backends that have a status page."""
+    stores: Stores
+    """Of answers that are kept."""
     warnings: tuple[str, ...]
 
 
@@ -142,12 +149,19 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         compiled = _collect(faults, f"budgets.{index}", partial(_budget, wanted, config))
         if compiled is not None:
             budgets.append(compiled)
+    stores = _collect(faults, "cache", partial(_stores, config, world, old))
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
     for name, spec in config.backends.items():
         # Gates that were carried over are in use: they change only once nothing can fail any more.
         gates = backends[name].gates
         gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
+    stores.memory.resize(int(config.cache.max_mb * 1024 * 1024))
+    policies = {
+        name: _policy(spec.cache, routes[name], config)
+        for name, spec in config.routes.items()
+        if spec.cache is not None
+    }
     if keys.open:
         warnings.append(NO_KEYS)
     service = stack(
@@ -155,9 +169,11 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         observe(world.record, world.now),
         # Who is it, and may it, and not too often: before anything that costs. Then what the route
         # learns from its answers, whichever backend gave them.
-        _enter(keys, rates, routes, world.now),
+        _enter(keys, rates, routes, policies.keys(), world.now),
         # After this process's own rates: those cost nothing, and refuse most of what is too much.
         lease(world.leases),
+        # After everything that asks who calls, before everything that asks what serving costs.
+        *([cache(policies, stores, world.now, world.wall)] if policies else ()),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )
@@ -178,6 +194,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         doors,
         tuple(budgets),
         statuses,
+        stores,
         tuple(warnings),
     )
 
@@ -231,9 +248,15 @@ def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
         return None
 
 
-def _enter(keys: Keys, rates: Rates, routes: dict[str, Route], now: Clock) -> Layer:
+def _enter(
+    keys: Keys, rates: Rates, routes: dict[str, Route], caching: Collection[str], now: Clock
+) -> Layer:
     def layer(inner: Service) -> Service:
-        guards = {name: guard((keys, rates, r.forecast), now)(inner) for name, r in routes.items()}
+        guards = {
+            # Where answers are kept, the forecast learns below the cache.
+            name: guard((keys, rates) if name in caching else (keys, rates, r.forecast), now)(inner)
+            for name, r in routes.items()
+        }
 
         async def limited(call: Call) -> Reply:
             reply = await guards[call.route](call)
@@ -247,6 +270,48 @@ def _enter(keys: Keys, rates: Rates, routes: dict[str, Route], now: Clock) -> La
         return entered
 
     return layer
+
+
+def _stores(config: Config, world: World, old: Pipeline | None) -> Stores:
+    """The old ones, unless they are elsewhere now."""
+    spec = config.cache
+    url = spec.url
+    if spec.url_env is not None:
+        if url is not None:
+            raise ConfigError("give url or url_env, not both")
+        url = world.env.get(spec.url_env, "")
+        if not url:
+            raise ConfigError(f"url_env: environment variable {spec.url_env} is not set")
+    if CACHE in config.backends and any(r.cache is not None for r in config.routes.values()):
+        raise ConfigError(f"a backend is named {CACHE!r}, as the cache is in metrics: rename it")
+    memory = old.stores.memory if old else Memory(0, world.now)
+    where = None if url is None else sha256(f"{spec.timeout} {url}".encode()).digest()
+    if old is not None and old.stores.where == where:
+        return Stores(memory, old.stores.shared, world.now, world.wall, where)
+    shared = None
+    if url is not None:
+        shared = Shared(connect(url, spec.timeout), spec.timeout, world.now)
+    return Stores(memory, shared, world.now, world.wall, where)
+
+
+UNANSWERING = {"limits", "breaker", "price", "status", "key_env", "key_file", "credentials_file"}
+"""What of a backend's configuration cannot change an answer."""
+
+
+def _policy(spec: RouteCacheConfig, route: Route, config: Config) -> Policy:
+    """Answers of another configuration of the route have other names, so they are never given."""
+    said = config.routes[route.name]
+    parts = [said.model_dump_json(exclude={"cache", "promise", "failure", "baseline"})]
+    for written in said.backends:
+        parts.append(config.backends[written].model_dump_json(exclude=UNANSWERING))
+    parts += [f"{b.name} {b.local}" for b in route.backends]
+    return Policy(
+        route=route,
+        ttl=spec.ttl,
+        stale=spec.stale or 0.0,
+        shared=spec.scope == "shared",
+        config=sha256("\n".join(parts).encode()).digest(),
+    )
 
 
 def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:

@@ -285,6 +285,8 @@ def baseline_cost(route: Route, trail: Trail, usage: Usage) -> int | None:
         return None
     if route.task not in BY_UNIT:
         return baseline.price.of(usage)
+    if trail.baseline is not None:
+        return trail.baseline
     last = trail.attempts[-1] if trail.attempts else None
     if last is not None and last.backend == baseline.name:
         return last.cost

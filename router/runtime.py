@@ -144,6 +144,8 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pool.close()
+        if self.pipeline.stores.shared is not None:
+            await self.pipeline.stores.shared.close()
         if self.leases is not None:
             await self.leases.flush()
             await asyncio.to_thread(self.leases.close)
@@ -160,7 +162,9 @@ class Runtime:
             self.telemetry.reloaded("refused")
             log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
             return str(exc)
-        self.pipeline = fresh
+        old, self.pipeline = self.pipeline.stores.shared, fresh
+        if old is not None and old is not fresh.stores.shared:
+            self._tasks.append(asyncio.create_task(old.close()))
         if self.journal is not None:
             keep, hashed = self._keep()
             self.journal.configure(keep, hashed=hashed)
@@ -247,6 +251,8 @@ class Runtime:
             up = bool(page and page.get("up") and state.get("ready"))
             health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
         self.telemetry.refresh(pipeline.backends)
+        pipeline.stores.memory.sweep()
+        self.telemetry.cached(pipeline.stores)
         if self.ledger is not None:
             self.telemetry.ledger_is(up=self.ledger.up)
             if self.ring is not None and self.ledger.up:

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from router.cache.stores import Stores
 from router.core.call import Call
 from router.core.ending import Ending
 from router.core.money import PICO
@@ -83,6 +84,9 @@ class Telemetry:
                 f"isocost_{name}", text, ["backend"], registry=registry, multiprocess_mode=mode
             )
 
+        def plain(name: str, text: str, mode: Any) -> Gauge:
+            return Gauge(f"isocost_{name}", text, registry=registry, multiprocess_mode=mode)
+
         self._calls = counter(
             "calls", "Calls by who answered and how it ended.", "route", "backend", "verdict"
         )
@@ -99,12 +103,16 @@ class Telemetry:
         self._baseline = counter("baseline_usd", "Dollars that the baseline would cost.", "route")
         self._saved = counter("saved_usd", "Dollars saved against the baseline.", "route")
         self._ledger = counter("ledger_events", "What the ledger told, by kind.", "kind")
-        self._ledger_up = Gauge(
-            "isocost_ledger_up",
-            "Whether the store of money was reached when last asked.",
-            registry=registry,
-            multiprocess_mode="livemin",
+        self._ledger_up = plain(
+            "ledger_up", "Whether the store of money was reached when last asked.", "livemin"
         )
+        self._cache = counter(
+            "cache_answers", "Answers by what the cache had to do with them.", "route", "state"
+        )
+        self._cache_errors = counter("cache_store_errors", "Failures of the shared cache.", "kind")
+        self._cache_bytes = plain("cache_bytes", "Bytes of answers that are kept.", "livesum")
+        self._cache_entries = plain("cache_entries", "Answers that are kept.", "livesum")
+        self._cache_up = plain("cache_store_up", "Whether the shared cache is there.", "livemin")
         self._reloads = counter("config_reloads", "Reloads of the configuration.", "result")
         self._seconds = histogram("call_seconds", "Arrival to last byte.", SECONDS, "route")
         self._attempt = histogram("attempt_seconds", "Backend time.", SECONDS, "backend")
@@ -142,7 +150,9 @@ class Telemetry:
                 self._attempt[backend,].append(attempt.seconds)
                 if attempt.first is not None:
                     self._first[backend,].append(attempt.first)
-        if not call.stream:
+        if ending.cache:
+            self._cache[name, ending.cache] += 1
+        if not call.stream and ending.cache != "shared":  # that one waited for an equal call
             self._overhead[()].append(max(0.0, ending.seconds - backend_seconds))
         if ending.verdict is OK and route is not None:
             self._answered(ending, route)
@@ -160,6 +170,8 @@ class Telemetry:
             if baseline is not None:
                 self._baseline[route.name,] += baseline / PICO
                 self._saved[route.name,] += max(0, baseline - ending.cost) / PICO
+        if not trail.attempts:
+            return  # the cache answered
         last = trail.attempts[-1]
         for candidate in trail.plan.candidates:
             if candidate.backend == backend:
@@ -178,6 +190,15 @@ class Telemetry:
 
     def ledger_is(self, *, up: bool) -> None:
         self._ledger_up.set(up)
+
+    def cached(self, stores: Stores) -> None:
+        """Bring the page up to date with what is kept."""
+        self._cache_bytes.set(stores.memory.bytes)
+        self._cache_entries.set(len(stores.memory))
+        if stores.shared is not None:
+            self._cache_up.set(stores.shared.up)
+            for kind, more in stores.shared.told().items():
+                self._cache_errors[kind,] += more
 
     def reloaded(self, result: str) -> None:
         self._reloads[result,] += 1

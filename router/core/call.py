@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from typing import Literal
 
 import msgspec
 
@@ -65,6 +66,8 @@ class Call(msgspec.Struct, frozen=True):
     left for the next backend."""
     max_cost: int | None = None
     """Pico-dollars the caller will pay at most; None: the route's own limit."""
+    caching: Literal["", "no-cache", "no-store"] = ""
+    """The caller wants a new answer, or nothing to be kept of this one."""
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -31,11 +31,13 @@ class Attempt:
 class Trail:
     """Grows while the call runs; complete once its reply is closed."""
 
-    __slots__ = ("attempts", "plan")
+    __slots__ = ("attempts", "baseline", "plan")
 
     def __init__(self, plan: Any) -> None:
         self.plan = plan
         self.attempts: list[Attempt] = []
+        self.baseline: int | None = None
+        """Pico-dollars of the baseline for an answer of the cache, as known when it was made."""
 
     @property
     def cost(self) -> int:

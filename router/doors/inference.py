@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from itertools import count
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -288,6 +288,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         path=entrance.path,
         tags=_tags(headers) | arrival.key.tags,
         max_cost=_max_cost(headers, route),
+        caching=_caching(headers),
     )
 
 
@@ -331,6 +332,15 @@ def _tags(headers: Mapping[bytes, bytes]) -> frozenset[str]:
     if not given:
         return frozenset()
     return frozenset(t.strip() for t in given.decode("latin-1").split(",") if t.strip())
+
+
+def _caching(headers: Mapping[bytes, bytes]) -> Literal["", "no-cache", "no-store"]:
+    """What the client wants of a cache (RFC 9111 5.2.1); other directives are not heard."""
+    given = headers.get(b"cache-control")
+    if not given:
+        return ""
+    said = {word.strip() for word in given.lower().split(b",")}
+    return "no-store" if b"no-store" in said else "no-cache" if b"no-cache" in said else ""
 
 
 def _deadline(headers: Mapping[bytes, bytes], default: float) -> float:
@@ -377,6 +387,11 @@ def told(call: Call, reply: Reply, route: Route | None) -> Headers:
         (b"x-isocost-attempts", b"%d" % trail.sent),
         (b"x-isocost-reason", _latin(reason(trail))),
     ]
+    cache = reply.cache
+    if cache is not None:
+        headers.append((b"x-isocost-cache", cache.state.encode()))
+        if cache.age is not None:
+            headers.append((b"age", b"%d" % cache.age))
     if reply.cost is None:
         plan: Plan = trail.plan
         expected = next(c.cost for c in plan.candidates if c.backend == reply.backend)

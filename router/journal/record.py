@@ -75,6 +75,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     candidates: tuple[Candidate, ...]
     prompt: str | None = None
     """SHA-256 of the texts in hexadecimal, where that was asked for."""
+    cache: str = ""
+    """What the cache had to do with it; "" on routes that keep no answers."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -116,6 +118,7 @@ def made(decision: Decision, prompt: str | None = None, now: float | None = None
         tuple([b.name for b in plan.attempts]) if plan else (),
         candidates,
         prompt,
+        ending.cache,
     )
 
 
@@ -153,6 +156,7 @@ def shown(record: Record) -> dict[str, Any]:
         "verdict": record.verdict,
         "status": record.status,
         "backend": record.backend or None,
+        "cache": record.cache or None,
         "seconds": round(record.seconds, 6),
         "first_event_seconds": record.first,
         "usage": None if record.usage is None else used(record.usage),

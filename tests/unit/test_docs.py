@@ -48,6 +48,8 @@ HEADINGS = {
     "PromiseConfig": "`routes.<name>.promise`",
     "QuantileConfig": "Quantiles",
     "RuleConfig": "`routes.<name>.rules[]`",
+    "CacheConfig": "`cache`",
+    "RouteCacheConfig": "`routes.<name>.cache`",
     "FailureConfig": "`routes.<name>.failure`",
     "HedgeConfig": "`routes.<name>.failure.hedge`",
     "LedgerConfig": "`ledger`",
