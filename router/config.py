@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from router.core.call import Criticality
 from router.core.task import Task
 
 
@@ -93,6 +94,10 @@ class LimitsConfig(_Strict):
     )
     idle: Seconds | None = Field(
         default=30.0, description="longest silence between two pieces of a stream"
+    )
+    adaptive: bool | None = Field(
+        default=None,
+        description="fewer while it becomes slower; if unset, on when priced by the hour",
     )
 
 
@@ -346,6 +351,9 @@ class KeyConfig(_Strict):
     routes: list[str] | None = None
     tasks: list[Task] | None = Field(default=None, description="tasks it may ask for; all if unset")
     rates: RatesConfig = RatesConfig()
+    criticality: Criticality | None = Field(
+        default=None, description="the highest that its calls may have; any if unset"
+    )
     expires: datetime | None = Field(
         default=None, description="refused from then on; UTC when it names no zone"
     )
@@ -363,6 +371,16 @@ class AdminConfig(_Strict):
     key_file: str | None = Field(default=None, description="file with its key; may change")
 
 
+class AdmissionConfig(_Strict):
+    """How many calls one process serves at once, see docs/admission.md."""
+
+    in_flight: int = Field(default=2048, ge=1, description="calls in progress at most")
+    adaptive: bool = Field(default=True, description="fewer while the process is too busy")
+    lag: Seconds = Field(
+        default=0.05, description="wait for the process's turn from which on it is too busy"
+    )
+
+
 class ServerConfig(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -372,6 +390,13 @@ class ServerConfig(_Strict):
         default=40, gt=0, description="the same for calls that carry audio or images"
     )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
+    admission: AdmissionConfig = AdmissionConfig()
+    connections: int = Field(
+        default=4096, ge=1, description="open at most; requests on more are refused"
+    )
+    bodies_mb: float = Field(
+        default=512, gt=0, description="MiB of all bodies under way; more are refused"
+    )
     admin: AdminConfig | None = Field(default=None, description="the admin API is served if set")
 
 
