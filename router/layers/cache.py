@@ -274,7 +274,7 @@ def _whole(call: Call, reply: Reply) -> bool:
 
 
 def _everybodys(exc: BaseException) -> bool:
-    """Whether an equal call would have failed as well: not by what is its own: money, time, place."""
+    """Whether an equal call would have failed as well: not by its own money, deadline or place."""
     if not isinstance(exc, NoBackend):
         return False
     plan = getattr(exc.trail, "plan", None)
