@@ -28,7 +28,6 @@ UNNAMED = frozenset(
         "key",  # by its name and team, where the route says so
         "created",
         "arrived",
-        "criticality",
         "deadline",
         "hurried",
         "answer_by",
