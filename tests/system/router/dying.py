@@ -1,24 +1,27 @@
 """Real routers that kill themselves at a named point: `python -m tests.system.router.dying`.
 
-Reads one JSON object a line ({"point", "passing", "words", "log"}), starts `isocost serve` with these
-words, and prints how that process ended. At the *passing*-th time that it comes to *point* it sends
-itself SIGKILL, as the kernel does when memory is short. Each router is a process of its own, forked
-from this one, which has everything imported: a start takes a tenth of a second, not two.
+Reads one JSON object a line ({"point", "passing", "grace", "ahead", "words", "log"}), starts `isocost
+serve` with these words, and prints how that process ended. At the *passing*-th time that it comes to
+*point* it sends itself SIGKILL, as the kernel does when memory is short. What it held is due *grace*
+seconds after the deadline, and its sweep looks *ahead* so many seconds. Each router is a process of
+its own, forked from this one, which has everything imported: a start takes a tenth of a second.
 
 The router's own parts are wrapped as they are made; nothing in the product knows of the points.
 """
 
 from __future__ import annotations
 
-import json
+import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import alembic.command
+import msgspec
 import psycopg
 
 from router import http1, runtime
@@ -30,8 +33,7 @@ from router.core.service import Service
 from router.layers import booking
 from router.ledger.ledger import Ledger
 
-GRACE, SWEEP = 1.0, 0.1
-"""Seconds, instead of 60 and 5: what a dead router held is swept while a test waits."""
+PR_SET_PDEATHSIG = 1
 At = Callable[[str], None]
 assert alembic.command
 assert psycopg  # imported here for all that are forked
@@ -48,7 +50,7 @@ class Fate:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def doomed(at: At) -> type[runtime.Runtime]:
+def doomed(at: At, ahead: float) -> type[runtime.Runtime]:
     """A runtime that tells *at* where it is."""
 
     class Doomed(runtime.Runtime):
@@ -59,6 +61,10 @@ def doomed(at: At) -> type[runtime.Runtime]:
             await super()._open_ledger()
             assert self.ledger is not None
             _books(self.ledger, at)
+
+        async def _sweep(self) -> None:
+            assert self.ledger is not None
+            await self.ledger.sweep(time.time() + ahead)
 
     return Doomed
 
@@ -137,33 +143,48 @@ def _connection(at: At) -> type[http1.Connection]:
     return Doomed
 
 
-def live(point: str, passing: int, words: list[str], log: str) -> int:
-    """Serve until the end, in this process."""
-    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+class Life(msgspec.Struct):
+    point: str
+    words: list[str]
+    log: str
+    passing: int
+    grace: float
+    ahead: float
+
+
+def live(life: Life) -> int:
+    """Serve until the end, in this process, which does not outlive the one that forked it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    out = os.open(life.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    at = Fate(point, passing).at
-    booking.GRACE, runtime.SWEEP = GRACE, SWEEP
+    at = Fate(life.point, life.passing).at
+    booking.GRACE = life.grace
     booking._process = os.urandom(8).hex()  # made at import, so all that are forked would share it
     http1.Connection = _connection(at)  # type: ignore[misc]
-    serve.Runtime = doomed(at)  # type: ignore[misc]
-    return serve.main(words)
+    serve.Runtime = doomed(at, life.ahead)  # type: ignore[misc]
+    return serve.main(life.words)
 
 
 def main() -> None:
+    say("ready")
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
             code = 70
             try:
-                code = live(**json.loads(line))
+                code = live(msgspec.json.decode(line, type=Life))
             except BaseException:  # noqa: BLE001 - the process ends here
                 traceback.print_exc()
             finally:
                 os._exit(code)
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        sys.stdout.write(f"{ended}\n")
-        sys.stdout.flush()
+        say(str(ended))
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

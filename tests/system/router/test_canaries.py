@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from sqlalchemy import MetaData, select
 from router.ledger.database import address, engine
 from tests.system.ledger.postgres import Postgres, postgres
 from tests.system.router.echo import Vendor, echo
-from tests.system.router.harness import Router, ask, free_port, router, sandbox, until
+from tests.system.router.harness import ROOT, Router, ask, free_port, router, sandbox, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 SECRETS = {
@@ -35,6 +36,7 @@ SECRETS = {
     "PASTED": "sk-canary-pasted-8e8e8e",
 }
 PROMPT = "the canary prompt about plans that nobody else may ever read"
+IMAGE = b64encode((ROOT / "tests/system/router/picture.png").read_bytes()).decode()
 MODES = ("401", "400", "500", "nojson", "garbage", "cut", "events")
 ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/chat/completions", {"messages": [{"role": "user", "content": PROMPT}]}),
@@ -42,7 +44,7 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "deepl": ("/v2/translate", {"text": [PROMPT], "target_lang": "DE", "source_lang": "EN"}),
     "google_vision": (
         "/v1/images:annotate",
-        {"requests": [{"image": {"content": ""}, "features": [{"type": "LABEL_DETECTION"}]}]},
+        {"requests": [{"image": {"content": IMAGE}, "features": [{"type": "LABEL_DETECTION"}]}]},
     ),
 }
 TASKS = {"openai": "chat", "elevenlabs": "speak", "deepl": "translate", "google_vision": "annotate"}
