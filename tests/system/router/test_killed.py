@@ -36,7 +36,7 @@ from tests.system.router.harness import (
 )
 from tests.system.router.test_budgets import reconciled
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 PICO = 10**12
 POINTS = [
     "before reserve",
