@@ -156,8 +156,12 @@ def test_a_race_for_a_few_cents(
         {"fault": "status", "status": 503, "probability": 0.1},
         {"fault": "cut", "after_events": 2, "probability": 0.05, "match": {"stream": True}},
         {"fault": "reset", "probability": 0.03},
+        {"fault": "slow", "seconds": 0.1, "probability": 0.2},
     )
     config = settings(box, store, {"window": "total", "usd": LIMIT})
+    for name in ("chat", "speak"):
+        hedge = {"after": "30ms", "percent": 50, "paid_twice": True}
+        config["routes"][name]["failure"] = {"hedge": hedge}
     with ExitStack() as running:
         replicas = [
             running.enter_context(router(_made(tmp_path / name), config, *words, **SANDBOX_ENV))
