@@ -428,7 +428,7 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{source}: not YAML: {exc}") from exc
+        raise ConfigError(f"{source}: not YAML: {_unread(exc)}") from None
     faults = list(_doubled(node, (), set()))
     try:
         config = Config.model_validate(data if data is not None else {})
@@ -437,6 +437,15 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
     if faults:
         raise ConfigError(f"{source}:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
     return config
+
+
+def _unread(exc: Exception) -> str:
+    """What is wrong and where, without the line itself: there may be a password in it."""
+    mark = getattr(exc, "problem_mark", None)
+    if mark is None:
+        return type(exc).__name__
+    wrong = getattr(exc, "problem", None) or "cannot be read"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {wrong}"
 
 
 def read(path: Path) -> Config:
