@@ -14,9 +14,10 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from router.admin import callers, store
 from router.admin.leases import Leases
@@ -39,7 +40,7 @@ from router.ledger.record import Event, StoreDown
 from router.pipeline import NO_KEYS, Pipeline, World, build
 from router.plan import BY_UNIT
 from router.telemetry import Telemetry
-from router.transport import fetch_json, http
+from router.transport import fetch, http
 
 log = logging.getLogger("isocost")
 FIRST_TOKEN = 5.0
@@ -48,6 +49,23 @@ SWEEP = 5.0
 """Seconds between two sweeps of the ledger."""
 POLL = 1.0
 """Seconds between two looks at status pages and at the file."""
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """What a status page says of one model."""
+
+    ready: bool = False
+    pending: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class StatusPage(msgspec.Struct, frozen=True):
+    """What `python -m serving` says of itself (docs/decisions/0001)."""
+
+    up: bool = False
+    models: dict[str, ModelState] = {}
+
+
+NO_PAGE, NOT_THERE = StatusPage(), ModelState()
 
 
 class Runtime:
@@ -243,13 +261,13 @@ class Runtime:
         self.tokens.look()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
-        ask = partial(fetch_json, self.pool, seconds=2 * POLL)
-        found = dict(zip(pages, await asyncio.gather(*map(ask, pages)), strict=True))
+        asked = [fetch(self.pool, url, StatusPage, seconds=2 * POLL) for url in pages]
+        found = dict(zip(pages, await asyncio.gather(*asked), strict=True))
         for url, model, health in pipeline.statuses:
-            page = found[url]
-            state = page.get("models", {}).get(model, {}) if page else {}
-            up = bool(page and page.get("up") and state.get("ready"))
-            health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
+            page = found[url] or NO_PAGE
+            state = page.models.get(model, NOT_THERE)
+            up = page.up and state.ready
+            health.tell(up=up, queued=state.pending, detail="not ready")
         self.telemetry.refresh(pipeline.backends)
         pipeline.stores.memory.sweep()
         self.telemetry.cached(pipeline.stores)

@@ -47,6 +47,8 @@ WATCH_AFTER = 0.02
 _PROCESS = token_hex(8)
 _count = count()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+"""A vendor's words may hold them; a header may not."""
 
 
 MEDIA: frozenset[Task] = frozenset({"transcribe", "annotate"})
@@ -423,7 +425,7 @@ def _summary(call: Call, reply: Reply, route: Route | None) -> bytes:
 
 
 def _latin(text: str) -> bytes:
-    return text.encode("latin-1", "replace").replace(b"\n", b" ")[:1000]
+    return _CONTROL.sub(b" ", text.encode("latin-1", "replace")[:1000])
 
 
 def _piece(data: bytes) -> dict[str, Any]:
