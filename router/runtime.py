@@ -38,7 +38,7 @@ from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
 from router.pipeline import NO_KEYS, Pipeline, World, build
-from router.plan import BY_UNIT
+from router.plan import BY_UNIT, Backend
 from router.telemetry import Telemetry
 from router.transport import fetch, http
 
@@ -91,6 +91,8 @@ class Runtime:
         self.ledger: Ledger | None = None
         self.ring: Ring | None = None
         self.leases: Leases | None = None
+        self.draining = False
+        """It has been told to stop, and serves on for a while."""
         self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
@@ -137,6 +139,17 @@ class Runtime:
         """How long the journal keeps what, as configured now."""
         config = self.pipeline.config.journal
         return Keep(config.keep_days, int(config.keep_mb * 1024 * 1024)), config.prompt_hash
+
+    def unable(self, backend: Backend) -> str:
+        """Why *backend* cannot serve now; "" when it can."""
+        gates, ledger = backend.gates, self.ledger
+        if not gates.breaker.ready():
+            return f"breaker {gates.breaker.state}: {gates.breaker.why}"
+        if not gates.health.ready():
+            return f"down: {gates.health.detail}"
+        if ledger is not None and not ledger.up and not backend.price.free:
+            return "" if ledger.allowance_left > 0 else "the ledger is unreachable"
+        return ""
 
     def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""

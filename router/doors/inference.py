@@ -43,6 +43,9 @@ log = logging.getLogger("isocost")
 Headers = list[tuple[bytes, bytes]]
 WATCH_AFTER = 0.02
 """Seconds until a whole answer's client is watched: quick answers need no watcher."""
+UNREAD_SECONDS = 1.0
+"""After the deadline, for the last of a stream to be taken. A client that does not read must not
+hold a place at the backend any longer."""
 # Unique by process and count: asking the kernel for random bytes per call costs 30 us.
 _PROCESS = token_hex(8)
 _count = count()
@@ -157,6 +160,7 @@ class Inference:
         headers = [(b"content-type", head.content_type.encode()), *head.headers]
         headers += told(call, reply, runtime.pipeline.routes.get(call.route))
         ended, end = CANCELLED, b""
+        unread = watch.limit(call.deadline + UNREAD_SECONDS)
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             async for event in events:
@@ -179,6 +183,7 @@ class Inference:
             ended = CANCELLED if watch.gone else FAULT
             raise
         finally:
+            unread.cancel()
             # First the generator, which notes the usage, then the money.
             await events.aclose()  # type: ignore[attr-defined]
             reply.close(ended)
@@ -476,6 +481,12 @@ class _Watch:
             pass
         self.gone = True
         task.cancel()
+
+    def limit(self, until: float) -> asyncio.TimerHandle:
+        """Cancels the current task at *until*: its connection is then cut."""
+        task = asyncio.current_task()
+        assert task is not None
+        return asyncio.get_running_loop().call_at(until, task.cancel)
 
     def stop(self) -> None:
         if self._handle is not None:
