@@ -49,7 +49,7 @@ def post(connection: http.client.HTTPConnection, body: str = BODY) -> http.clien
 class Load:
     """Clients that keep their connections, whole answers and streams in turn, and count."""
 
-    def __init__(self, port: int, clients: int = 4) -> None:
+    def __init__(self, port: int, clients: int = 3) -> None:
         self.port, self.done, self.failed = port, 0, []
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(clients)]
@@ -78,7 +78,7 @@ class Load:
                 self.failed.append(repr(exc))
                 connection.close()
             self.done += 1
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     def goes_on(self, count: int = 20) -> None:
         """Wait for so many more calls."""
@@ -200,12 +200,17 @@ def handed(folder, name: str, listener: socket.socket, box) -> Program:
     made.mkdir()
     app = Router(Program([], made / "log"), 0, made / "isocost.yaml")
     app.write(config(box))
-    script = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{listener.fileno()}'
-    command = [sys.executable, "-m", "router", "serve", "--config", str(app.config)]
-    command = ["sh", "-c", script, "sh", *command, "--state", str(made / "state")]
-    return Program(command, made / "log", dict(SANDBOX_ENV), (listener.fileno(),))
+    script = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    number = listener.fileno()
+    command = [sys.executable, "-c", script, str(number), "-m", "router", "serve"]
+    command += ["--config", str(app.config), "--state", str(made / "state")]
+    return Program(command, made / "log", dict(SANDBOX_ENV), (number,))
 
 
 def serves(program: Program, port: int) -> None:
-    until(lambda: "http://" in program.log.read_text(), 20, "started")
+    until(lambda: "http://" in program.log.read_text(), 30, "started")
     assert ask(f"http://127.0.0.1:{port}/livez")
