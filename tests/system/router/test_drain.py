@@ -10,8 +10,12 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from urllib.error import HTTPError
 
 import pytest
+
+from router.ledger import books
+from router.ledger.database import address, engine
 
 from .harness import CHAT, SANDBOX_ENV, Program, Router, ask, backend, router, sandbox, until
 
@@ -214,3 +218,54 @@ def handed(folder, name: str, listener: socket.socket, box) -> Program:
 def serves(program: Program, port: int) -> None:
     until(lambda: "http://" in program.log.read_text(), 30, "started")
     assert ask(f"http://127.0.0.1:{port}/livez")
+
+
+def test_reload_under_load_keeps_breakers_budgets_and_holds(box, tmp_path):
+    """No call is lost; a breaker that was open is open after, money that was held or spent still is."""
+    store = f"sqlite:///{tmp_path / 'ledger.db'}"
+    dead = {"api": "openai", "model": "gpt-4o-mini", "base": "http://127.0.0.1:9/v1"}
+    dead |= {"price": {"input_usd_per_mtok": 0.01}, "breaker": {"in_a_row": 3, "cooldown": "60s"}}
+    settings = config(box) | {"ledger": {"url": store}, "budgets": [{"window": "day", "usd": 1}]}
+    settings["backends"]["dead"] = dead
+    settings["routes"]["over"] = {"task": "chat", "backends": ["dead", "mini"]}
+    with router(tmp_path, settings, **SANDBOX_ENV) as app:
+        url = f"{app.url}/v1/chat/completions"
+        for _ in range(4):
+            ask(url, json.loads(BODY) | {"model": "over"})
+        assert state(app) > 0
+        box.faults({"fault": "hang_after_headers", "after_events": 3, "times": 1})
+        with streaming(app):
+            held = until(lambda: money(store)[1], 5, "held")
+            with Load(app.port) as load:
+                load.goes_on()
+                settings["routes"]["fresh"] = {"task": "chat", "backends": ["mini"]}
+                app.write(settings)
+                app.program.send(signal.SIGHUP)
+                until(lambda: "fresh" in {m.id for m in app.sdk().models.list()}, 5, "reloaded")
+                load.goes_on()
+            assert not load.failed
+            assert state(app) > 0
+            record = app.explain(json.loads(BODY) | {"model": "over"})
+            assert record["order"] == ["mini"]
+            until(lambda: money(store)[1] == held, 5, "only the open stream is held")
+        until(lambda: money(store)[1] == 0, 5, "captured")
+        posted = money(store)[0]
+        assert posted > held
+        settings["budgets"][0]["usd"] = posted / 1e12
+        app.write(settings)
+        app.program.send(signal.SIGHUP)
+        with pytest.raises(HTTPError, match="402"):
+            for _ in range(100):
+                ask(url, json.loads(BODY))
+                time.sleep(0.05)
+
+
+def state(app: Router) -> float:
+    """0 for a closed breaker."""
+    return app.metrics()["isocost_breaker_state,backend=dead"]
+
+
+def money(store: str) -> tuple[int, int]:
+    """Pico-dollars posted and held in the books."""
+    found = books.budgets(engine(address(store)), time.time())
+    return sum(b.posted for b in found), sum(b.held for b in found)
