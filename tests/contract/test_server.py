@@ -553,7 +553,7 @@ def test_an_answer_that_nobody_takes_ends_with_its_connection(pieces):
     """In one piece that is larger than all buffers, or in many: a client that reads has its time."""
 
     async def test(server, connect):
-        reader, writer = await connect()
+        _, writer = await connect()
         writer.transport.pause_reading()
         writer.write(GET)
         await asyncio.sleep(0.1)

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-
 from wire_served import Answer, Vendor, said, served
 
 CONFIG = """
