@@ -159,7 +159,7 @@ def test_a_rolling_restart_of_the_workers_loses_no_call(box, tmp_path):
         with Load(app.port) as load:
             load.goes_on()
             app.program.send(signal.SIGUSR2)
-            until(lambda: len(workers(app)) == 2 and not workers(app) & before, 40, "all new")
+            until(lambda: len(workers(app)) == 2 and not workers(app) & before, 90, "all new")
             load.goes_on()
         assert not load.failed
         box.faults({"fault": "slow", "seconds": 0.2})

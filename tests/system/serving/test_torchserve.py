@@ -79,7 +79,7 @@ class Served:
     def status(self):
         return json.loads(self.http(self.status_port, "GET", "/status").read())
 
-    def wait_ready(self, seconds=60, beyond=-1):
+    def wait_ready(self, seconds=150, beyond=-1):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
