@@ -16,7 +16,16 @@ from filelock import FileLock
 from referencing import Registry, Resource
 
 from tests.system.helm import tools
-from tests.system.helm.charts import CHART, HELMS, KUBES, PROFILES, RENDERS, Doc, render
+from tests.system.helm.charts import (
+    CHART,
+    EXTRAS,
+    HELMS,
+    KUBES,
+    PROFILES,
+    RENDERS,
+    Doc,
+    render,
+)
 
 CRDS = Path(__file__).parent / "crds"
 OPERATORS = (
@@ -36,8 +45,10 @@ def test_lint_has_nothing_to_say(name: str, helm: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kube", KUBES)
-@pytest.mark.parametrize("name", RENDERS)
+ALL = [(name, kube) for name in PROFILES for kube in KUBES] + [(name, "1.37") for name in EXTRAS]
+
+
+@pytest.mark.parametrize(("name", "kube"), ALL)
 def test_kubernetes_knows_every_field(name: str, kube: str) -> None:
     """Both Helms render the same, and the strict schemas of that Kubernetes accept it."""
     documents, others = (render(RENDERS[name], helm=helm, kube=kube) for helm in HELMS)
