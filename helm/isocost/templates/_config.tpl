@@ -1,6 +1,6 @@
 {{/*
 The configuration file, from .Values.config and what only the chart knows:
-  ledger      where the connection secret says
+  ledger      where the connection secret says; cache: the same of Redis
   keys        the one of devKey
   server      the admin API's address
   backends    of api torchserve without a base: the Service of the group that serves their model;
@@ -13,6 +13,12 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $ledger := default dict $config.ledger -}}
 {{- if not (or $ledger.url $ledger.url_env) -}}
 {{- $_ := set $config "ledger" (merge (dict "url_env" "ISOCOST_LEDGER_URL") $ledger) -}}
+{{- end -}}
+{{- end -}}
+{{- if or .Values.redis.existingSecret .Values.redis.dev.enabled -}}
+{{- $cache := default dict $config.cache -}}
+{{- if not (or $cache.url $cache.url_env) -}}
+{{- $_ := set $config "cache" (merge (dict "url_env" "ISOCOST_REDIS_URL") $cache) -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.devKey.enabled -}}

@@ -18,6 +18,10 @@ from tests.system.helm.charts import PROFILES, RENDERS, config, containers, name
 from tests.system.router.harness import ROOT, Program, free_ports, until
 
 
+# What stands in the Secrets, where any text will not do.
+SECRETS = {"ISOCOST_REDIS_URL": "redis://redis:6379/0", "ISOCOST_LEDGER_URL": "postgresql://a@b/c"}
+
+
 def _pod(name: str, values: Any = None) -> tuple[Any, Any]:
     """Objects of a render, and the router's container in them."""
     documents = render(RENDERS[name], values=values)
@@ -41,7 +45,8 @@ def test_isocost_accepts_the_configuration(
     parse(text)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     for variable in container["env"]:
-        monkeypatch.setenv(variable["name"], variable.get("value", "a secret"))
+        said = SECRETS.get(variable["name"], "a secret")
+        monkeypatch.setenv(variable["name"], variable.get("value", said))
     (tmp_path / "isocost.yaml").write_text(text)
     pipeline = load(tmp_path / "isocost.yaml", sandbox="--sandbox" in container["args"])
     assert pipeline.routes
