@@ -98,11 +98,10 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $mine := splitList "|" (include "isocost.group.backends" .) -}}
 {{- $found := list -}}
 {{- range $name, $route := .config.routes -}}
-{{- $backends := kindIs "string" $route.backends | ternary (list $route.backends) $route.backends -}}
 {{- $ours := false -}}
-{{- range $backends -}}{{- if has . $mine -}}{{- $ours = true -}}{{- end -}}{{- end -}}
+{{- range $route.backends -}}{{- if has . $mine -}}{{- $ours = true -}}{{- end -}}{{- end -}}
 {{- if $ours -}}
-{{- range $backends -}}
+{{- range $route.backends -}}
 {{- $backend := get $.config.backends . | default dict -}}
 {{- if not (or (eq (default "" $backend.api) "torchserve") $backend.local) -}}{{- $found = append $found . -}}{{- end -}}
 {{- end -}}
@@ -116,7 +115,7 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $mine := splitList "|" (include "isocost.group.backends" .) -}}
 {{- $found := list -}}
 {{- range $name, $route := .config.routes -}}
-{{- range (kindIs "string" $route.backends | ternary (list $route.backends) $route.backends) -}}
+{{- range $route.backends -}}
 {{- if has . $mine -}}{{- $found = append $found $name -}}{{- end -}}
 {{- end -}}
 {{- end -}}
