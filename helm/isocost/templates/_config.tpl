@@ -77,9 +77,16 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $defaults := .Values.torchserve.defaults -}}
 {{- $groups := dict -}}
 {{- range $name, $given := .Values.torchserve.groups -}}
-{{- $_ := set $groups $name (mergeOverwrite (deepCopy $defaults) (default dict $given)) -}}
+{{- if not (kindIs "invalid" $given) -}}
+{{- $_ := set $groups $name (mergeOverwrite (deepCopy $defaults) $given) -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $groups -}}
+{{- end -}}
+
+{{/* Whether there is any group. */}}
+{{- define "isocost.served" -}}
+{{- if include "isocost.groups" . | fromYaml -}}yes{{- end -}}
 {{- end -}}
 
 {{/* Names of backends that a group serves, joined by |; takes {config, group spec}. */}}

@@ -91,19 +91,22 @@ def test_models_are_looked_for_where_they_are_served(name: str) -> None:
 
 
 def test_a_later_file_takes_out_what_a_profile_has() -> None:
-    """null takes a backend, a route or a section away, as everywhere in Helm."""
+    """null takes a backend, a route, a group or a section away, as everywhere in Helm."""
     values = {
         "config": {
             "budgets": None,
             "backends": {"openai-embed": None},
             "routes": {"embeddings-large": None},
-        }
+        },
+        "torchserve": {"groups": {"small": None, "other": {"models": ["smollm2-135m", "minilm"]}}},
     }
     documents = render(PROFILES["dev"], values=values)
     said = yaml.safe_load(config(documents))
     assert "budgets" not in said
     assert "openai-embed" not in said["backends"]
     assert "embeddings-large" not in said["routes"]
+    names = {doc["metadata"]["name"] for doc in documents if doc["kind"] == "Deployment"}
+    assert names == {"isocost-router", "isocost-sandbox", "isocost-torchserve-other"}
 
 
 def test_restarts_follow_the_configuration_only_where_asked() -> None:

@@ -24,6 +24,7 @@ from tests.system.helm.charts import (
     PROFILES,
     RENDERS,
     Doc,
+    containers,
     render,
 )
 
@@ -101,6 +102,19 @@ def test_old_clusters_get_old_versions() -> None:
     kinds = ("PodDisruptionBudget", "HorizontalPodAutoscaler")
     assert [old[kind] for kind in kinds] == ["policy/v1beta1", "autoscaling/v2beta2"]
     assert [new[kind] for kind in kinds] == ["policy/v1", "autoscaling/v2"]
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_old_clusters_take_what_helm_4_sends(name: str) -> None:
+    """A server-side apply to Kubernetes 1.20 wants each port's protocol, and each quantity as text."""
+    documents = render(RENDERS[name])
+    for document in documents:
+        if document["kind"] == "Service":
+            assert all(port["protocol"] == "TCP" for port in document["spec"]["ports"])
+    for whose, container, _ in containers(documents):
+        assert all("protocol" in port for port in container.get("ports", ())), whose
+        for amounts in container["resources"].values():
+            assert all(isinstance(amount, str) for amount in amounts.values()), whose
 
 
 def test_operators_know_every_field(operators: Path, tmp_path: Path) -> None:
