@@ -30,7 +30,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "isocost.labels" (merge (dict "component" .what) .) | nindent 8 }}
+        {{- include "isocost.podLabels" (merge (dict "component" .what) .) | nindent 8 }}
     spec:
       {{- include "isocost.pod" (dict "root" .root "hook" true) | nindent 6 }}
       restartPolicy: Never
@@ -43,7 +43,9 @@ spec:
           command: {{ toJson .command }}
           env:
             {{- include "isocost.env" (dict "root" .root "check" true) | nindent 12 }}
-          {{- include "isocost.envFrom" (dict "root" .root "check" true) | nindent 10 }}
+          {{- with include "isocost.envFrom" (dict "root" .root "check" true) }}
+          {{- . | nindent 10 }}
+          {{- end }}
           terminationMessagePolicy: FallbackToLogsOnError
           resources:
             {{- toYaml .root.Values.hooks.resources | nindent 12 }}

@@ -41,6 +41,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
+{{/* Labels of a pod: without the chart's version, so that a new chart alone restarts nothing. */}}
+{{- define "isocost.podLabels" -}}
+{{ include "isocost.selector" . }}
+app.kubernetes.io/part-of: isocost
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* name, namespace and labels of an object; takes {root, name, component, group?}. */}}
 {{- define "isocost.metadata" -}}
 name: {{ .name }}

@@ -25,7 +25,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "isocost.labels" . | nindent 8 }}
+        {{- include "isocost.podLabels" . | nindent 8 }}
         {{- with .spec.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -38,9 +38,13 @@ spec:
       {{- with .spec.runtimeClassName }}
       runtimeClassName: {{ . }}
       {{- end }}
-      {{- include "isocost.placement" . | nindent 6 }}
+      {{- with include "isocost.placement" . | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       terminationGracePeriodSeconds: {{ add .spec.drainDelay .spec.drainGrace 5 }}
-      {{- include "isocost.torchserve.store" (dict "root" .root "spec" .spec "image" $full) | nindent 6 }}
+      {{- with include "isocost.torchserve.store" (dict "root" .root "spec" .spec "image" $full) }}
+      {{- . | nindent 6 }}
+      {{- end }}
       containers:
         - name: torchserve
           image: {{ $full }}
