@@ -77,7 +77,7 @@ spec:
   metricType: {{ .kind }}
   metadata:
     serverAddress: {{ .keda.serverAddress }}
-    query: {{ .query }}
+    query: {{ .query | squote }}
     threshold: {{ .figure | quote }}
   {{- with .keda.authenticationRef }}
   authenticationRef:
