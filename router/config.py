@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from router.core.call import Criticality
 from router.core.task import Task
 
 
@@ -93,6 +94,10 @@ class LimitsConfig(_Strict):
     )
     idle: Seconds | None = Field(
         default=30.0, description="longest silence between two pieces of a stream"
+    )
+    adaptive: bool | None = Field(
+        default=None,
+        description="fewer while it becomes slower; if unset, on when priced by the hour",
     )
 
 
@@ -346,6 +351,9 @@ class KeyConfig(_Strict):
     routes: list[str] | None = None
     tasks: list[Task] | None = Field(default=None, description="tasks it may ask for; all if unset")
     rates: RatesConfig = RatesConfig()
+    criticality: Criticality | None = Field(
+        default=None, description="the highest that its calls may have; any if unset"
+    )
     expires: datetime | None = Field(
         default=None, description="refused from then on; UTC when it names no zone"
     )
@@ -363,6 +371,16 @@ class AdminConfig(_Strict):
     key_file: str | None = Field(default=None, description="file with its key; may change")
 
 
+class AdmissionConfig(_Strict):
+    """How many calls one process serves at once, see docs/admission.md."""
+
+    in_flight: int = Field(default=2048, ge=1, description="calls in progress at most")
+    adaptive: bool = Field(default=True, description="fewer while the process is too busy")
+    lag: Seconds = Field(
+        default=0.05, description="wait for the process's turn from which on it is too busy"
+    )
+
+
 class ServerConfig(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -372,6 +390,13 @@ class ServerConfig(_Strict):
         default=40, gt=0, description="the same for calls that carry audio or images"
     )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
+    admission: AdmissionConfig = AdmissionConfig()
+    connections: int = Field(
+        default=4096, ge=1, description="open at most; requests on more are refused"
+    )
+    bodies_mb: float = Field(
+        default=512, gt=0, description="MiB of all bodies under way; more are refused"
+    )
     admin: AdminConfig | None = Field(default=None, description="the admin API is served if set")
 
 
@@ -403,7 +428,7 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{source}: not YAML: {exc}") from exc
+        raise ConfigError(f"{source}: not YAML: {_unread(exc)}") from None
     faults = list(_doubled(node, (), set()))
     try:
         config = Config.model_validate(data if data is not None else {})
@@ -412,6 +437,15 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
     if faults:
         raise ConfigError(f"{source}:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
     return config
+
+
+def _unread(exc: Exception) -> str:
+    """What is wrong and where, without the line itself: there may be a password in it."""
+    mark = getattr(exc, "problem_mark", None)
+    if mark is None:
+        return type(exc).__name__
+    wrong = getattr(exc, "problem", None) or "cannot be read"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {wrong}"
 
 
 def read(path: Path) -> Config:

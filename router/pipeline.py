@@ -42,6 +42,7 @@ from router.core.money import Price, pico
 from router.core.reply import CACHE, Reply
 from router.core.service import Layer, Service, stack
 from router.core.task import Task
+from router.gates.admission import Admission, Process
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -116,8 +117,10 @@ class Pipeline(msgspec.Struct, frozen=True):
     doors: dict[tuple[str, Task], str]
     """(wire, task) -> the route of calls whose body has no place for one."""
     budgets: tuple[Budget, ...]
-    statuses: tuple[tuple[str, str, Health], ...]
-    """(status URL, model, gate to tell) of the backends that have a status page."""
+    admission: Process
+    """How many calls are in progress, and may be."""
+    statuses: tuple[tuple[str, str, Gates], ...]
+    """(status URL, model, gates to tell) of the backends that have a status page."""
     stores: Stores
     """Of answers that are kept."""
     warnings: tuple[str, ...]
@@ -131,6 +134,7 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     world = msgspec.structs.replace(world, exchange=config.exchange, unreachable=unreachable)
     keys = _collect(faults, "keys", partial(_keys, config, world, old)) or Keys({})
     rates = old.rates if old else Rates(world.now)
+    admission = old.admission if old else Process(world.now)
     backends: dict[str, Backend] = {}
     for name, spec in config.backends.items():
         made = _collect(faults, f"backends.{name}", partial(_backend, name, spec, world, old))
@@ -152,10 +156,8 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     stores = _collect(faults, "cache", partial(_stores, config, world, old))
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
-    for name, spec in config.backends.items():
-        # Gates that were carried over are in use: they change only once nothing can fail any more.
-        gates = backends[name].gates
-        gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
+    # Gates that were carried over are in use: they change only once nothing can fail any more.
+    _tune(config, backends, admission)
     stores.memory.resize(int(config.cache.max_mb * 1024 * 1024))
     policies = {
         name: _policy(spec.cache, routes[name], config)
@@ -174,11 +176,13 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         lease(world.leases),
         # After everything that asks who calls, before everything that asks what serving costs.
         *([cache(policies, stores, world.now, world.wall)] if policies else ()),
+        # Before any backend is chosen, after all that answers without one.
+        guard((admission,), world.now),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )
     statuses = tuple(
-        (spec.status, spec.model, backends[name].gates.health)
+        (spec.status, spec.model, backends[name].gates)
         for name, spec in config.backends.items()
         if spec.status
     )
@@ -193,10 +197,21 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         rates,
         doors,
         tuple(budgets),
+        admission,
         statuses,
         stores,
         tuple(warnings),
     )
+
+
+def _tune(config: Config, backends: Mapping[str, Backend], admission: Process) -> None:
+    for name, spec in config.backends.items():
+        gates = backends[name].gates
+        gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
+        if gates.admission is not None:
+            gates.admission.resize(spec.limits.in_flight, _known(spec))
+    allowed = config.server.admission
+    admission.configure(allowed.in_flight, allowed.lag, adaptive=allowed.adaptive)
 
 
 def _doors(config: Config) -> dict[tuple[str, Task], str]:
@@ -341,7 +356,7 @@ def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:
 def _caller(spec: KeyConfig) -> Key:
     routes = frozenset(spec.routes) if spec.routes is not None else None
     if spec.tasks is None and spec.expires is None and spec.rates == type(spec.rates)():
-        return Key(spec.name, spec.team, frozenset(spec.tags), routes)
+        return Key(spec.name, spec.team, frozenset(spec.tags), routes, spec.criticality)
     expires = spec.expires
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
@@ -350,6 +365,7 @@ def _caller(spec: KeyConfig) -> Key:
         spec.team,
         frozenset(spec.tags),
         routes,
+        spec.criticality,
         tasks=frozenset(spec.tasks) if spec.tasks is not None else None,
         limits=Limits(spec.rates.requests, spec.rates.units),
         until=expires.timestamp() if expires is not None else float("inf"),
@@ -357,7 +373,21 @@ def _caller(spec: KeyConfig) -> Key:
 
 
 def _concurrency(spec: BackendConfig) -> int:
-    return (spec.price.concurrency if spec.price else None) or spec.limits.in_flight
+    return _known(spec) or spec.limits.in_flight
+
+
+def _known(spec: BackendConfig) -> int:
+    """Calls that are said to be served together; 0 when nobody says."""
+    return (spec.price.concurrency if spec.price else None) or 0
+
+
+def _admission(spec: BackendConfig, now: Clock, kept: Admission | None) -> Admission | None:
+    adaptive = spec.limits.adaptive
+    if adaptive is None:
+        adaptive = spec.price is not None and spec.price.per_hour_usd is not None
+    if not adaptive:
+        return None
+    return kept or Admission(now, ceiling=spec.limits.in_flight, concurrency=_known(spec))
 
 
 def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Gates:
@@ -366,9 +396,13 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
     now = world.now
     if kept is not None:
         was = old.config.backends.get(key) if old else None
-        if was is not None and was.breaker == spec.breaker:
-            return kept
-        return msgspec.structs.replace(kept, breaker=Breaker(now, **spec.breaker.model_dump()))
+        admission = _admission(spec, now, kept.admission)
+        if was is None or was.breaker != spec.breaker:
+            breaker = Breaker(now, **spec.breaker.model_dump())
+            return msgspec.structs.replace(kept, breaker=breaker, admission=admission)
+        if admission is not kept.admission:
+            return msgspec.structs.replace(kept, admission=admission)
+        return kept
     return Gates(
         Breaker(now, **spec.breaker.model_dump()),
         Pause(now),
@@ -376,6 +410,7 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
         InFlight(spec.limits.in_flight),
         Meter(now, concurrency=_concurrency(spec)),
         Retries(now),
+        _admission(spec, now, None),
     )
 
 
@@ -427,7 +462,9 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
                 gates.breaker,
                 gates.health,
                 gates.pause,
-                # Slots before money: no reservation for a call that cannot be sent.
+                # Slots before money: no reservation for a call that cannot be sent. The adaptive
+                # limit first: it knows who is to be refused, and is never above the other.
+                *(() if gates.admission is None else (gates.admission,)),
                 gates.in_flight,
             ),
             world.now,

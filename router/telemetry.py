@@ -20,7 +20,8 @@ from router.cache.stores import Stores
 from router.core.call import Call
 from router.core.ending import Ending
 from router.core.money import PICO
-from router.core.verdict import OK
+from router.core.verdict import OK, REJECTED
+from router.gates.admission import Process
 from router.plan import Backend, Route, baseline_cost
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -39,6 +40,11 @@ class _Counts(dict[tuple[str, ...], float]):
 
     def __missing__(self, labels: tuple[str, ...]) -> float:
         return 0.0
+
+    def add(self, amount: int, *labels: str) -> None:
+        """Count *amount*, which is mostly none."""
+        if amount:
+            self[labels] += amount
 
     def flush(self) -> None:
         for labels, amount in self.items():
@@ -102,6 +108,9 @@ class Telemetry:
         self._cost = counter("cost_usd", "Dollars spent.", "route", "backend")
         self._baseline = counter("baseline_usd", "Dollars that the baseline would cost.", "route")
         self._saved = counter("saved_usd", "Dollars saved against the baseline.", "route")
+        self._shed = counter(
+            "shed", "Calls refused because too much was in progress.", "criticality", "route"
+        )
         self._ledger = counter("ledger_events", "What the ledger told, by kind.", "kind")
         self._ledger_up = plain(
             "ledger_up", "Whether the store of money was reached when last asked.", "livemin"
@@ -125,6 +134,9 @@ class Telemetry:
             "latency_error_ratio", "Real over predicted seconds.", RATIO, "backend"
         )
         self._in_flight = gauge("in_flight", "Calls at the backend now.", "livesum")
+        self._limit = gauge("limit", "Calls that may be at the backend now.", "livesum")
+        self._progress = plain("process_in_flight", "Calls in progress.", "livesum")
+        self._allowed = plain("process_limit", "Calls that may be in progress.", "livesum")
         self._breaker = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "livemax")
         self._up = gauge("backend_up", "By the backend's status page.", "livemin")
         self._queue = gauge("backend_queue", "Calls waiting inside it.", "livemax")
@@ -135,6 +147,7 @@ class Telemetry:
         self._calls[name, ending.backend or "(none)", ending.verdict.name] += 1
         self._seconds[name,].append(ending.seconds)
         trail = ending.trail
+        self._shed.add(_shed(ending), call.criticality, name)
         if trail is None:
             return
         backend_seconds = 0.0
@@ -203,15 +216,19 @@ class Telemetry:
     def reloaded(self, result: str) -> None:
         self._reloads[result,] += 1
 
-    def refresh(self, backends: Mapping[str, Backend]) -> None:
+    def refresh(self, backends: Mapping[str, Backend], admission: Process) -> None:
         """Bring the page up to date with the gates and with what was counted since."""
         for counts in self._counts:
             counts.flush()
         for times in self._times:
             times.flush()
+        self._progress.set(admission.count)
+        self._allowed.set(admission.limit)
         for backend in backends.values():
             gates, label = backend.gates, (backend.name,)
             self._in_flight.labels(*label).set(gates.in_flight.count)
+            limit = gates.in_flight if gates.admission is None else gates.admission
+            self._limit.labels(*label).set(limit.limit)
             self._breaker.labels(*label).set(BREAKER[gates.breaker.state])
             self._up.labels(*label).set(gates.health.ready())
             self._queue.labels(*label).set(gates.health.queued)
@@ -223,3 +240,13 @@ class Telemetry:
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
+
+
+def _shed(ending: Ending) -> bool:
+    """Whether the process, or a backend that could have served, had no room for it."""
+    trail = ending.trail
+    if ending.status != 503:
+        return False
+    if trail is None:
+        return ending.verdict is REJECTED
+    return any(candidate.left == "full" for candidate in trail.plan.candidates)

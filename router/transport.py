@@ -28,6 +28,7 @@ from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.failure import Failure
 from router.core.gate import Clock
+from router.core.redact import without_asked, without_key, without_key_bytes
 from router.core.reply import Reply
 from router.core.retry_after import retry_after
 from router.core.service import Service
@@ -81,7 +82,7 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
         except ConnectFailed as exc:
             raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {exc}") from exc
         except (Broken, Malformed, BrokenStream) as exc:
-            raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
+            raise AttemptFailed(name, verdict.LOST, _told(endpoint, call, str(exc))) from None
 
     return send
 
@@ -153,9 +154,9 @@ class _Stream:
                 if events := self._reader.feed(piece):
                     return events
         except (Broken, Malformed) as exc:
-            broken = BrokenStream(str(exc))
+            broken = BrokenStream(without_key(str(exc), self._endpoint.secret()))
             broken.verdict = verdict.LATE if self._late else verdict.LOST
-            raise broken from exc
+            raise broken from None
         if not self._reader.end():
             self._reader.finish()
         if not self._reader.end():
@@ -212,14 +213,25 @@ def _judged(
 ) -> Reply:
     judged = verdict.judge(endpoint.api.name, status, failure.code)
     if judged.try_next:
-        detail = f"{status} {failure.message or failure.code}"[:300]
+        detail = f"{status} {_told(endpoint, call, failure.message or failure.code)}"[:300]
         told = failure.retry_after if wait is None else wait
         raise AttemptFailed(endpoint.name, judged, detail, retry_after=told)
     reply = Reply(backend=endpoint.name, status=status, verdict=judged)
     # As it came it is only for a client of the same wire; the others' doors write it anew.
-    own = call.wire == endpoint.api.name
-    reply.failure = failure if own else msgspec.structs.replace(failure, raw=b"")
+    own, key = call.wire == endpoint.api.name, endpoint.secret()
+    reply.failure = msgspec.structs.replace(
+        failure,
+        message=without_key(failure.message, key),
+        raw=without_key_bytes(failure.raw, key) if own else b"",
+    )
     return reply
+
+
+def _told(endpoint: Endpoint, call: Call, text: str) -> str:
+    """What a vendor said, as it may be kept."""
+    return without_asked(
+        without_key(text[:1000], endpoint.secret()), map(bytes, call.fields.values())
+    )
 
 
 async def fetch_json(pool: Pool, url: str, *, seconds: float) -> dict[str, Any] | None:

@@ -226,7 +226,8 @@ def a_backend(
         context=context,
         gates=gates,
         service=stack(
-            guard((gates.breaker, gates.health, gates.pause, gates.in_flight), clock),
+            guard((gates.breaker, gates.health, gates.pause), clock),
+            guard(tuple(g for g in (gates.admission, gates.in_flight) if g is not None), clock),
             spend(price, gates.meter, clock),
             guard((gates.meter,), clock),
             service=service or answering(name=name),

@@ -49,11 +49,12 @@ def load(path: Path, *, sandbox: bool) -> Pipeline:
 
 def main(words: list[str]) -> int:
     options = parser("check")
-    options.add_argument("config", type=Path, nargs="?", default=Path("isocost.yaml"))
+    options.add_argument("file", type=Path, nargs="?", default=Path("isocost.yaml"))
+    options.add_argument("--config", type=Path, help="the same, as the other verbs have it")
     options.add_argument("--sandbox", action="store_true", help="keys that are not set are fine")
     given = options.parse_args(words)
     try:
-        pipeline = load(given.config, sandbox=given.sandbox)
+        pipeline = load(given.config or given.file, sandbox=given.sandbox)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from .task import Request, Task
 from .verdict import Verdict
+
+Criticality = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
+"""How much a call matters when not all can be served; the names are those of Google's SRE book."""
+CRITICALITIES: tuple[Criticality, ...] = get_args(Criticality)
+"""The most critical first."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -23,6 +28,8 @@ class Key(msgspec.Struct, frozen=True):
     team: str = "default"
     tags: frozenset[str] = frozenset()
     routes: frozenset[str] | None = None
+    criticality: Criticality | None = None
+    """The highest that its calls may have; None: any."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -68,6 +75,7 @@ class Call(msgspec.Struct, frozen=True):
     """Pico-dollars the caller will pay at most; None: the route's own limit."""
     caching: Literal["", "no-cache", "no-store"] = ""
     """The caller wants a new answer, or nothing to be kept of this one."""
+    criticality: Criticality = "critical"
 
 
 class Usage(msgspec.Struct, frozen=True):

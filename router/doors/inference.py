@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from secrets import token_hex
 from typing import Any, Literal
@@ -20,11 +20,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from router.core.api import Ask, Door, Path, Told
-from router.core.call import Call, Key
+from router.core.call import CRITICALITIES, Call, Criticality, Key
 from router.core.errors import (
     BadRequest,
     BrokenStream,
     RouterError,
+    Shed,
     TooLarge,
     Unauthorized,
     UnknownRoute,
@@ -37,7 +38,7 @@ from router.core.verdict import CANCELLED, FAULT
 from router.decisions import reason
 from router.doors.paths import NO_PARAMS
 from router.plan import Plan, Route, baseline_cost
-from router.runtime import Runtime
+from router.runtime import Bodies, Runtime
 
 log = logging.getLogger("isocost")
 Headers = list[tuple[bytes, bytes]]
@@ -82,7 +83,7 @@ class Inference:
             wrong.status = 405
             await self._refuse(send, call_id, wrong)
             return
-        watch = _Watch(receive)
+        watch, held = _Watch(receive), Held(runtime.bodies)
         reply: Reply | None = None
         called = False
         try:
@@ -90,7 +91,7 @@ class Inference:
             told = Told(
                 params, read_query(query) if query else NO_PARAMS, headers, runtime.pipeline.tasks
             )
-            call = await self._arrive(receive, told, call_id)
+            call = await self._arrive(receive, told, call_id, held)
             called = True
             service = runtime.pipeline.service
             watch.start(0.0 if call.stream else WATCH_AFTER)
@@ -115,17 +116,22 @@ class Inference:
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
         finally:
             watch.stop()
+            held.free()
             if reply is not None:
                 reply.close(CANCELLED)
 
-    async def _arrive(self, receive: Any, told: Told, call_id: str) -> Call:
-        """The call, once it is known who sends it. Raises BadRequest, Gone."""
+    async def turn_away(self, scope: Any, send: Any, error: RouterError) -> None:
+        """Refuse a request whose body nobody reads."""
+        await self._refuse(send, name_call(dict(scope["headers"])), error)
+
+    async def _arrive(self, receive: Any, told: Told, call_id: str, held: Held) -> Call:
+        """The call, once it is known who sends it. Raises BadRequest, Shed, Gone."""
         runtime = self._runtime
         key = runtime.pipeline.keys.who(self._door.secret(told.headers, told.query))
         if key is None:
             raise unknown_key(self._door)
         limit = runtime.media_limit if self._media else runtime.body_limit
-        body = await read_body(receive, told.headers, limit)
+        body = await read_body(receive, told.headers, limit, held.take)
         arrival = Arrival(told, body, key, call_id)
         if self._media and len(body) > LARGE:
             # Decoding megabytes of audio or images would hold up everybody else.
@@ -289,6 +295,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         tags=_tags(headers) | arrival.key.tags,
         max_cost=_max_cost(headers, route),
         caching=_caching(headers),
+        criticality=_criticality(headers, arrival.key),
     )
 
 
@@ -376,6 +383,23 @@ def _max_cost(headers: Mapping[bytes, bytes], route: Route) -> int | None:
     return asked if own is None else min(asked, own)
 
 
+def _criticality(headers: Mapping[bytes, bytes], key: Key) -> Criticality:
+    """The lower of what the caller says and what its key allows."""
+    given, most = headers.get(b"x-isocost-criticality"), key.criticality
+    if given is None:
+        level: Criticality = "critical"
+    else:
+        said = given.decode("latin-1")
+        if said not in CRITICALITIES:
+            raise BadRequest(
+                "The header x-isocost-criticality must be one of "
+                f"{', '.join(CRITICALITIES)}; it is {said[:40]!r}.",
+                param="x-isocost-criticality",
+            )
+        level = CRITICALITIES[CRITICALITIES.index(said)]
+    return level if most is None else max(level, most, key=CRITICALITIES.index)
+
+
 def told(call: Call, reply: Reply, route: Route | None) -> Headers:
     """The decision in headers. A stream's cost is not known yet: its expected cost is told."""
     trail = reply.trail
@@ -430,8 +454,42 @@ def _piece(data: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": True}
 
 
-async def read_body(receive: Any, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body, of at most *limit* bytes. Raises TooLarge, Gone."""
+class Held:
+    """The bytes of one call's body among those of all calls under way."""
+
+    __slots__ = ("_bodies", "_size")
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self._size = bodies, 0
+
+    def take(self, size: int) -> None:
+        """Hold *size* bytes more. Raises Shed when that is more than this process may hold."""
+        bodies = self._bodies
+        if bodies.held + size > bodies.limit:
+            raise Shed(
+                "The bodies of the calls under way fill the memory that this router has for them "
+                f"({bodies.limit} bytes).",
+                retry_after=1.0,
+            )
+        bodies.held += size
+        self._size += size
+
+    def free(self) -> None:
+        self._bodies.held -= self._size
+        self._size = 0
+
+
+def _uncounted(size: int) -> None:
+    pass
+
+
+async def read_body(
+    receive: Any,
+    headers: Mapping[bytes, bytes],
+    limit: int,
+    take: Callable[[int], None] = _uncounted,
+) -> bytes:
+    """The whole body, of at most *limit* bytes, each part told to *take*. Raises TooLarge, Gone."""
     said = headers.get(b"content-length", b"0")
     parts: list[bytes] = []
     size = 0
@@ -442,6 +500,7 @@ async def read_body(receive: Any, headers: Mapping[bytes, bytes], limit: int) ->
         part = message.get("body", b"")
         size += len(part)
         if size <= limit:
+            take(len(part))
             parts.append(part)
         over = size > limit and (size > DRAIN * limit or not message.get("more_body"))
         if over or (said.isdigit() and int(said) > DRAIN * limit):

@@ -8,6 +8,9 @@
                  kept is the service time; the wait is put back by `wait()` for the queue of now
     at least     a call that was left before its answer (overtaken by a hedge, or cut by its
                  own deadline) would have taken longer: it counts where that is news
+    others       calls at the backend that are not ours: its status page tells how many wait in it,
+                 and while some do `concurrency` run, so queued + concurrency - ours of that moment
+                 belong to other routers. Ours of now are added to them, none is counted twice
     decay        reading weighs everything by exp(-age / `decay`): a backend without traffic
                  drifts towards zero and is tried again, so a slow one is not left out for ever
 
@@ -25,6 +28,8 @@ from router.core.verdict import CANCELLED, LATE, LOST
 _BASE = 1e-3
 _GROWTH = 1.15
 _LOG = log(_GROWTH)
+STALE = 10.0
+"""Seconds after which news of a queue is no news."""
 _SLOTS = 100  # 1 ms .. 1,000 s at 15% a step
 
 
@@ -94,15 +99,25 @@ class Meter:
         self._whole: dict[int, Spread] = {}
         self._first: dict[int, Spread] = {}
         self.in_flight = 0
+        self._others, self._told = 0, float("-inf")
         self.shared = 1.0
         """Mean of the calls in flight together, as each call saw it."""
 
     def ready(self) -> bool:
         return True
 
+    def tell(self, queued: int) -> None:
+        """Note the news: *queued* calls, whoever sent them, wait inside the backend."""
+        busy = queued + self.concurrency if queued > 0 else 0
+        self._others, self._told = max(0, busy - self.in_flight), self._now()
+
+    def others(self, now: float) -> int:
+        """Calls of other routers at the backend, as far as recent news shows."""
+        return self._others if self._others and now - self._told <= STALE else 0
+
     def acquire(self, call: Call) -> Release:
         self.in_flight += 1
-        beside = self.in_flight
+        beside = self.in_flight + (self.others(self._now()) if self._others else 0)
 
         def release(outcome: Outcome) -> None:
             self.in_flight -= 1
@@ -143,7 +158,7 @@ class Meter:
 
     def wait(self) -> float:
         """By how much the queue of now stretches a call: 1 is not at all."""
-        queued = self.in_flight + 1
+        queued = self.in_flight + self.others(self._now()) + 1
         return queued / self.concurrency if queued > self.concurrency else 1.0
 
     def sight(
@@ -151,6 +166,8 @@ class Meter:
     ) -> tuple[float, float, float, float, float]:
         """All that the plan asks of it: `read`, `quantile` (the mean for none), `wait`, `share`."""
         shared, most, queued = self.shared, self.concurrency, self.in_flight + 1
+        if self._others:
+            queued += self.others(now)
         share = 1.0 if shared <= 1.0 else (shared if shared < most else float(most))
         wait = queued / most if queued > most else 1.0
         spread, scale = _nearest(self._whole, size)

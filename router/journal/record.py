@@ -77,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """SHA-256 of the texts in hexadecimal, where that was asked for."""
     cache: str = ""
     """What the cache had to do with it; "" on routes that keep no answers."""
+    criticality: str = "critical"
 
 
 encode = msgspec.json.Encoder().encode
@@ -119,6 +120,7 @@ def made(decision: Decision, prompt: str | None = None, now: float | None = None
         candidates,
         prompt,
         ending.cache,
+        decision.criticality,
     )
 
 
@@ -151,6 +153,7 @@ def shown(record: Record) -> dict[str, Any]:
         "task": record.task,
         "stream": record.stream,
         "tags": list(record.tags),
+        "criticality": record.criticality,
         "input_tokens_predicted": record.input_tokens,
         "output_limit": record.output_limit,
         "verdict": record.verdict,

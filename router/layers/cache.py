@@ -274,8 +274,9 @@ def _whole(call: Call, reply: Reply) -> bool:
 
 
 def _everybodys(exc: BaseException) -> bool:
-    """Whether an equal call would have failed as well: not by its own money or deadline."""
+    """Whether an equal call would have failed as well: not by its own money, deadline or place."""
     if not isinstance(exc, NoBackend):
         return False
     plan = getattr(exc.trail, "plan", None)
-    return plan is None or not any(c.left in {"cost", "deadline"} for c in plan.candidates)
+    own = {"cost", "deadline", "full"}  # fewer places are full for those who matter more
+    return plan is None or not any(c.left in own for c in plan.candidates)

@@ -18,6 +18,7 @@ from router.core import verdict as v
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.errors import Rejected, RouterError
 from router.core.task import SpeakRequest
+from router.gates.admission import Admission, Process
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -33,6 +34,14 @@ Make = Callable[[FakeClock], Any]
 
 # Fresh, and in the states in which a gate may refuse.
 GATES: dict[str, dict[str, Make]] = {
+    "admission": {
+        "process": Process,
+        "process_two": lambda now: Process(now, floor=1, ceiling=2),
+        "process_none": lambda now: Process(now, ceiling=0),
+        "backend": lambda now: Admission(now, ceiling=8, concurrency=2),
+        "backend_none": lambda now: Admission(now, ceiling=0, concurrency=2),
+        "cut": lambda now: _after(Admission(now, ceiling=4), v.THROTTLED),
+    },
     "breaker": {
         "closed": lambda now: Breaker(now, in_a_row=3, least=5, cooldown=1.0, cooldown_max=8.0),
         "two_probes": lambda now: Breaker(now, in_a_row=1, cooldown=1.0, probes=2),
@@ -91,6 +100,8 @@ CALLS = st.sampled_from(
         a_call(key=None),
         a_call(key=Key("k", routes=frozenset({"embed"}))),
         a_call(key=LIMITED),
+        a_call(criticality="critical_plus"),
+        a_call(criticality="sheddable"),
         a_call(key=Caller("units", limits=Limits(units=10**6)), task="speak", request=SPEAK),
         a_call(key=Caller("no-chat", tasks=frozenset({"embed"}))),
     ]
@@ -250,6 +261,8 @@ def test_ready_keeps_its_word(make, steps):
 
 
 REFUSING = {
+    "admission-process": GATES["admission"]["process_none"],
+    "admission-backend": GATES["admission"]["backend_none"],
     "breaker-open": GATES["breaker"]["open"],
     "health-down": GATES["health"]["down"],
     "in_flight-none": GATES["in_flight"]["none"],

@@ -36,6 +36,7 @@ SCHEMA: dict[str, Any] = Config.model_json_schema()
 HEADINGS = {
     "ServerConfig": "`server`",
     "AdminConfig": "`server.admin`",
+    "AdmissionConfig": "`server.admission`",
     "KeyConfig": "`keys[]`",
     "RatesConfig": "`keys[].rates`",
     "BackendConfig": "`backends.<name>`",

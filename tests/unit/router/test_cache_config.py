@@ -191,7 +191,9 @@ class House:
         return play(client.ask(Inference(self.runtime, apis.door("openai"), entry)), self.clock)
 
     def metrics(self) -> str:
-        self.runtime.telemetry.refresh(self.runtime.pipeline.backends)
+        self.runtime.telemetry.refresh(
+            self.runtime.pipeline.backends, self.runtime.pipeline.admission
+        )
         self.runtime.telemetry.cached(self.runtime.pipeline.stores)
         return self.runtime.telemetry.page().decode()
 
