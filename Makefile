@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system bench load helm chart lock format clean
+.PHONY: help install run run-all race test lint unit system fuzz bench load helm chart lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ unit: .venv/installed ## the quick tests only
 
 system: .venv/installed ## the tests with real processes
 	$(BIN)/pytest -n 2 --dist loadgroup tests/system
+
+fuzz: .venv/installed ## search for vendor answers that break a reader: make fuzz SECONDS=60 (needs atheris)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 bench: .venv/installed ## measure against alternatives in one run; writes bench/out
 	$(BIN)/python -m tests.bench

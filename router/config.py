@@ -39,6 +39,7 @@ def _listed(value: Any) -> Any:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+SomeSeconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
@@ -388,6 +389,13 @@ class ServerConfig(_Strict):
     body_limit_mb: float = Field(default=16, gt=0)
     media_limit_mb: float = Field(
         default=40, gt=0, description="the same for calls that carry audio or images"
+    )
+    grace: SomeSeconds = Field(
+        default=30.0, description="seconds for calls under way once it is told to stop"
+    )
+    drain_delay: SomeSeconds = Field(
+        default=0.0,
+        description="seconds that it serves on before, not ready, for load balancers to notice",
     )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
     admission: AdmissionConfig = AdmissionConfig()

@@ -15,9 +15,10 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from router.admin import callers, store
 from router.admin.leases import Leases
@@ -38,9 +39,9 @@ from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
 from router.pipeline import NO_KEYS, Pipeline, World, build
-from router.plan import BY_UNIT
+from router.plan import BY_UNIT, Backend
 from router.telemetry import Telemetry
-from router.transport import fetch_json, http
+from router.transport import fetch, http
 
 log = logging.getLogger("isocost")
 FIRST_TOKEN = 5.0
@@ -58,6 +59,23 @@ class Bodies:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.held = limit, 0
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """What a status page says of one model."""
+
+    ready: bool = False
+    pending: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class StatusPage(msgspec.Struct, frozen=True):
+    """What `python -m serving` says of itself (docs/decisions/0001)."""
+
+    up: bool = False
+    models: dict[str, ModelState] = {}
+
+
+NO_PAGE, NOT_THERE = StatusPage(), ModelState()
 
 
 class Runtime:
@@ -83,6 +101,8 @@ class Runtime:
         self.ledger: Ledger | None = None
         self.ring: Ring | None = None
         self.leases: Leases | None = None
+        self.draining = False
+        """It has been told to stop, and serves on for a while."""
         self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
@@ -130,6 +150,17 @@ class Runtime:
         """How long the journal keeps what, as configured now."""
         config = self.pipeline.config.journal
         return Keep(config.keep_days, int(config.keep_mb * 1024 * 1024)), config.prompt_hash
+
+    def unable(self, backend: Backend) -> str:
+        """Why *backend* cannot serve now; "" when it can."""
+        gates, ledger = backend.gates, self.ledger
+        if not gates.breaker.ready():
+            return f"breaker {gates.breaker.state}: {gates.breaker.why}"
+        if not gates.health.ready():
+            return f"down: {gates.health.detail}"
+        if ledger is not None and not ledger.up and not backend.price.free:
+            return "" if ledger.allowance_left > 0 else "the ledger is unreachable"
+        return ""
 
     def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""
@@ -263,15 +294,14 @@ class Runtime:
         self.tokens.look()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
-        ask = partial(fetch_json, self.pool, seconds=2 * POLL)
-        found = dict(zip(pages, await asyncio.gather(*map(ask, pages)), strict=True))
+        asked = [fetch(self.pool, url, StatusPage, seconds=2 * POLL) for url in pages]
+        found = dict(zip(pages, await asyncio.gather(*asked), strict=True))
         for url, model, gates in pipeline.statuses:
-            page = found[url]
-            state = page.get("models", {}).get(model, {}) if page else {}
-            up = bool(page and page.get("up") and state.get("ready"))
-            queued = int(state.get("pending") or 0)
-            gates.health.tell(up=up, queued=queued, detail="not ready")
-            gates.meter.tell(queued)
+            page = found[url] or NO_PAGE
+            state = page.models.get(model, NOT_THERE)
+            up = page.up and state.ready
+            gates.health.tell(up=up, queued=state.pending, detail="not ready")
+            gates.meter.tell(state.pending)
         self.telemetry.refresh(pipeline.backends, pipeline.admission)
         pipeline.stores.memory.sweep()
         self.telemetry.cached(pipeline.stores)

@@ -105,6 +105,7 @@ def digest(call: Call, config: bytes, *, shared: bool) -> bytes | None:
         call.path,
         call.stream,
         call.output_limit,
+        call.criticality,
         sorted(call.tags),
         sorted(call.extras),
         sorted((name, bytes(raw)) for name, raw in call.fields.items()),

@@ -16,6 +16,7 @@ from router.apis.google_vision.backend import auth
 from router.apis.google_vision.status import failure
 from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import Result, Task, TranscribeRequest
 
@@ -32,7 +33,6 @@ _PHRASE = 100
 _PHRASES = 500
 _answer = msgspec.json.Decoder(Answer)
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class GoogleSpeech:

@@ -79,7 +79,7 @@ class Served:
     def status(self):
         return json.loads(self.http(self.status_port, "GET", "/status").read())
 
-    def wait_ready(self, seconds=60, beyond=-1):
+    def wait_ready(self, seconds=150, beyond=-1):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -208,6 +208,26 @@ def test_torchserve_comes_back_by_itself(served):
     assert not served.status()["up"]
     after = served.wait_ready(beyond=before["restarts"])
     assert after["pid"] != before["pid"]
+    assert served.ask("fast", **CHAT)[0] == 200
+
+
+def test_a_worker_that_was_killed_comes_back(served):
+    """The model is told as not ready meanwhile, the others serve on, and TorchServe is not restarted."""
+    before = served.status()
+    key = json.loads((served.state / "work" / "key_file.json").read_text())["management"]["key"]
+    link = http.client.HTTPConnection("127.0.0.1", served.management, timeout=10)
+    link.request("GET", "/models/fast", headers={"Authorization": f"Bearer {key}"})
+    (worker,) = json.loads(link.getresponse().read())[0]["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    end = time.monotonic() + 10
+    while served.status()["models"]["fast"]["ready"] and time.monotonic() < end:
+        time.sleep(0.05)
+    during = served.status()
+    assert not during["models"]["fast"]["ready"]
+    assert during["models"]["enc"]["ready"]
+    assert served.ask("enc", task="embed", texts=["hello"])[0] == 200
+    after = served.wait_ready()
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
     assert served.ask("fast", **CHAT)[0] == 200
 
 
