@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system fuzz bench load lock format clean
+.PHONY: help install run run-all race test lint unit system fuzz bench load helm chart lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,12 @@ bench: .venv/installed ## measure against alternatives in one run; writes bench/
 
 load: .venv/installed ## a short Locust run against the running router, with a verdict
 	$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke)
+
+helm: .venv/installed ## check the chart: Helm 3 and 4, Kubernetes schemas, snapshots, refusals
+	$(BIN)/pytest tests/system/helm
+
+chart: .venv/installed ## write the chart's README and snapshots anew
+	$(BIN)/python -m tests.system.helm.update
 
 lock: ## resolve all pins again from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
