@@ -33,6 +33,7 @@ UNNAMED = frozenset(
         "answer_by",
         "max_cost",
         "caching",
+        "trace",
         # Made from the body, which is a part itself, and from what the route has learned.
         "text_bytes",
         "input_tokens",

@@ -164,13 +164,18 @@ def config(box: Sandbox, serving: int) -> dict[str, Any]:
                 "backends": ["local", "paid"],
                 "promise": {"first_event": {"p95": "2s"}, "answer": {"p95": "5s"}},
             },
-            "vendor": {"task": "chat", "backends": ["paid"], "baseline": "paid"},
+            "vendor": {
+                "task": "chat",
+                "backends": ["paid"],
+                "baseline": "paid",
+                "cache": {"ttl": "10m"},
+            },
         },
     }
 
 
 def use(made: Router) -> None:
-    """Whole and streamed calls of two teams, a bad key, a bad body; some fail over."""
+    """Whole and streamed calls of two teams, some answered again; a bad key, a bad route; fail over."""
     for _ in range(4):
         for name, secret in KEYS.items():
             client = made.sdk(secret)
@@ -181,6 +186,7 @@ def use(made: Router) -> None:
                 stream=True,
             )
             assert list(stream)
+            client.chat.completions.create(model="vendor", messages=CHAT, temperature=0)  # type: ignore[arg-type]
     for secret, route in (("wrong", "assistant"), (KEYS["bob"], "nowhere")):
         with pytest.raises(OpenAIError):
             made.sdk(secret).chat.completions.create(model=route, messages=CHAT)  # type: ignore[arg-type]
