@@ -108,6 +108,7 @@ def digest(call: Call, config: bytes, *, shared: bool) -> bytes | None:
         call.output_limit,
         call.criticality,
         sorted(call.tags),
+        call.criticality,
         sorted(call.extras),
         sorted((name, bytes(raw)) for name, raw in call.fields.items()),
         call.request,
