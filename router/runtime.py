@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-
 from sqlalchemy.exc import SQLAlchemyError
 
 from router import logs
