@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system fuzz bench load helm chart lock format clean
+.PHONY: help install run run-all race test lint unit system fuzz bench load helm chart observe prometheus dashboards lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,7 @@ lint: .venv/installed ## linters, types, import rules
 
 test: lint ## everything: linters, types, import rules, all tests
 	$(BIN)/python -m model_store pack
+	$(BIN)/python -m tests.prometheus fetch
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 unit: .venv/installed ## the quick tests only
@@ -60,9 +61,18 @@ helm: .venv/installed ## check the chart: Helm 3 and 4, Kubernetes schemas, snap
 chart: .venv/installed ## write the chart's README and snapshots anew
 	$(BIN)/python -m tests.system.helm.update
 
+observe: prometheus ## Prometheus that scrapes the running router, with the alerts; http://127.0.0.1:9090
+	@$(BIN)/python -m tests.prometheus serve
+
+prometheus: .venv/installed ## fetch Debian's Prometheus into var/prometheus, where none is installed
+	@$(BIN)/python -m tests.prometheus fetch
+
+dashboards: .venv/installed ## write helm/isocost/dashboards from the short forms in helm/dashboards
+	$(BIN)/python -m tests.dashboards
+
 lock: ## resolve all pins again from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,redis,parquet,dev]'
+	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,redis,parquet,otel,dev]'
 	.lock/bin/pip freeze --all --exclude isocost | grep -v "^pip==" | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock && $(PYTHON) -m tests.pins
 

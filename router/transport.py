@@ -46,6 +46,7 @@ REFUSAL_LIMIT = 256 * 1024
 def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
     """The leaf service of one backend. Raises ValueError for a base that is no URL."""
     name, api, origin = endpoint.name, endpoint.api, Origin.of(endpoint.base)
+    traced = endpoint.trace
 
     async def send(call: Call) -> Reply:
         started = now()
@@ -64,6 +65,8 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
             # Another router, and our own workers, stop when nobody waits any more.
             "x-isocost-deadline-ms": f"{max(1.0, 1e3 * (ends - started)):.0f}",
         }
+        if traced and call.trace is not None:
+            headers |= call.trace.headers(name)
         connection = None
         try:
             async with timeout_at(until):

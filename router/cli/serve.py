@@ -32,6 +32,7 @@ from pathlib import Path
 import uvloop
 from prometheus_client import disable_created_metrics
 
+from router import logs
 from router.admin.store import where
 from router.cli import parser
 from router.cli.workers import Workers
@@ -63,6 +64,9 @@ def arguments(words: list[str]) -> Namespace:
     )
     options.add_argument("--admin-port", type=int, help="serve the admin API there")
     options.add_argument("--admin-fd", type=int, help="the same on this open socket (for workers)")
+    options.add_argument(
+        "--log", choices=("text", "json"), help="form of the log; the file's if left out"
+    )
     options.add_argument("--fd", type=int, help="serve on this open socket (for workers)")
     options.add_argument("--ready-fd", type=int, help="told once it serves (for workers)")
     return options.parse_args(words)
@@ -70,11 +74,11 @@ def arguments(words: list[str]) -> Namespace:
 
 def main(words: list[str]) -> int:
     options = arguments(words)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     # It warns of each bad form; the client is told.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         config = read(options.config)
+        logs.start(options.log or config.server.log)
         if options.fd is not None:
             asked = options.admin_fd
             admin = None if asked is None else socket.socket(fileno=asked)

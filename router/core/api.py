@@ -138,6 +138,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Seconds between two pieces of a stream at most."""
     voices: Callable[[str], str] = str
     """A client's name of a voice -> the backend's own."""
+    trace: bool = False
+    """Its requests carry the trace of the call."""
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from router.doors.admin import answer
 from router.runtime import Runtime
-from router.telemetry import CONTENT_TYPE
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Answered however busy the process is: whoever watches it must not think it dead."""
@@ -42,8 +41,10 @@ def health(runtime: Runtime) -> APIRouter:
         return answer(found, status=200 if ready else 503)
 
     @api.get("/metrics", summary="Prometheus metrics")
-    async def metrics() -> Response:
-        runtime.telemetry.refresh(runtime.pipeline.backends, runtime.pipeline.admission)
-        return Response(runtime.telemetry.page(), media_type=CONTENT_TYPE)
+    async def metrics(request: Request) -> Response:
+        pipeline = runtime.pipeline
+        runtime.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
+        page, kind = runtime.telemetry.page(request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": kind})
 
     return api

@@ -218,7 +218,7 @@ class Inference:
                 (b"x-isocost-reason", _latin(reason(trail))),
             ]
         if not called:  # a call is counted by the pipeline, however it ended
-            self._runtime.telemetry.refused(self._door.wire, error.status)
+            self._runtime.refused(call_id, self._door.wire, error.status)
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -303,6 +303,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         max_cost=_max_cost(headers, route),
         caching=_caching(headers),
         criticality=_criticality(headers, arrival.key),
+        trace=runtime.trace(headers),
     )
 
 
