@@ -106,7 +106,6 @@ def digest(call: Call, config: bytes, *, shared: bool) -> bytes | None:
         call.path,
         call.stream,
         call.output_limit,
-        call.criticality,
         sorted(call.tags),
         call.criticality,
         sorted(call.extras),
