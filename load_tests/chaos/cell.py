@@ -146,12 +146,14 @@ async def _judged(
     money = await aside(_money, place, fault)
     mine = {s.id for s in seen}
     records = [r for r in place.records() if r["call_id"] in mine]
+    sent = checks.attempts(records)
     found = [
         checks.once(seen, records, killed=fault.kills, unwritten=fault.unwritten),
         checks.lossless(seen, killed=fault.kills),
         checks.honest(seen),
         checks.punctual(seen, pace.slack),
-        checks.thrifty(seen, checks.attempts(records)),
+        checks.thrifty(seen, sent),
+        checks.rare(seen, sent),
         *money,
         checks.recovered(times.back, pace.back),
         *_promised(seen, records, fault, rate, times),
@@ -163,7 +165,7 @@ async def _judged(
         target=fault.target,
         rate=rate.name,
         calls=len(seen),
-        extra=sum(not attempt.first for attempt in checks.attempts(records)),
+        extra=sum(attempt.kind != "first" for attempt in sent),
         owed=len(owed),
         right=count["right"],
         refused=count["refused"],

@@ -28,28 +28,33 @@ class Check(Struct, frozen=True):
 
 
 class Attempt(Struct, frozen=True):
-    """One attempt of one call; unix seconds."""
+    """One attempt of one call; unix seconds. `kind`: first, failover, retry, hedge or resume."""
 
     call: str
     backend: str
     verdict: str
+    kind: str
     began: float
     ended: float
-    first: bool
 
 
 def attempts(records: Iterable[dict[str, Any]]) -> list[Attempt]:
-    """All that were sent, in the order in which they ended."""
+    """All that were sent, in the order in which they ended.
+
+    They follow one another, but for a hedge, whose moment is not written: it is put at the end.
+    """
     found = []
     for record in records:
-        at, first = record["ended"] - record["seconds"], True
+        at = record["ended"] - record["seconds"]
         for tried in record["attempts"]:
-            began, at = at, at + tried["seconds"]
+            kind, seconds = tried["kind"], tried["seconds"]
+            began = record["ended"] - seconds if kind == "hedge" else at
+            at = at if kind == "hedge" else at + seconds
             if tried["verdict"] != "rejected":
+                name, verdict = tried["backend"], tried["verdict"]
                 found.append(
-                    Attempt(record["call_id"], tried["backend"], tried["verdict"], began, at, first)
+                    Attempt(record["call_id"], name, verdict, kind, began, began + seconds)
                 )
-                first = False
     return sorted(found, key=lambda attempt: attempt.ended)
 
 
@@ -95,7 +100,7 @@ def punctual(seen: Sequence[Seen], slack: float = SLACK) -> Check:
 
 def thrifty(seen: Sequence[Seen], sent: Sequence[Attempt]) -> Check:
     """Failing over does not multiply the load: the allowance of one backend is not overdrawn."""
-    extra = sum(not attempt.first for attempt in sent)
+    extra = sum(attempt.kind != "first" for attempt in sent)
     seconds = max((s.ended for s in seen), default=0.0) - min((s.began for s in seen), default=0.0)
     allowed = SHARE * len(seen) + seconds + BURST
     return Check(
@@ -105,6 +110,12 @@ def thrifty(seen: Sequence[Seen], sent: Sequence[Attempt]) -> Check:
     )
 
 
+def rare(seen: Sequence[Seen], sent: Sequence[Attempt]) -> Check:
+    """Hedges stay a small share of the calls."""
+    hedges = sum(attempt.kind == "hedge" for attempt in sent)
+    return Check(f"hedges <= {HEDGES:.0%}", hedges <= HEDGES * len(seen), f"{hedges}")
+
+
 def rescued(seen: Sequence[Seen], since: float, until: float, which: str) -> Check:
     """Calls that began while a dependency was out were answered right, by another."""
     owed = [s for s in seen if since <= s.began < until and (which == "all" or not s.stream)]
@@ -112,6 +123,8 @@ def rescued(seen: Sequence[Seen], since: float, until: float, which: str) -> Che
     share = right / len(owed) if owed else 1.0
     others = Counter(f"{s.kind} {s.outcome} {s.status}" for s in owed if s.outcome != "right")
     said = ", ".join(f"{many} {what}" for what, many in others.items())
+    sample = next((s.said for s in owed if s.outcome == "refused"), "")
+    said += f"; {sample}" if sample else ""
     return Check(
         f"answered right within the deadline >= {RESCUED:.1%}"
         + ("" if which == "all" else " (whole answers)"),

@@ -142,7 +142,7 @@ class Load:
             backend=got.header("x-isocost-backend"),
             noise=self._noise.before(ended),
             first=got.first,
-            said=got.body[-300:].decode("utf-8", "replace"),
+            said=got.body[-500:].decode("utf-8", "replace"),
         )
 
 

@@ -27,6 +27,7 @@ ENV = {f"CHAOS_KEY_{name.upper()}": key for name, key in KEYS.items()}
 ADMIN = {"CHAOS_ADMIN_KEY": "chaos"}
 DEADLINE = 2.5
 LIMIT_USD = 10.0
+LIMITS = {"connect": 0.5, "first_event": 1, "idle": 0.5}
 ROOM = 2
 """Calls that own may have at once, as a multiple of those that it works on."""
 
@@ -70,7 +71,7 @@ def _backend(setup: Setup, task: str, account: str) -> dict[str, Any]:
         "key_env": f"CHAOS_KEY_{account.upper()}",
         "tasks": [task],
         "tags": [account],
-        "limits": {"in_flight": 256, "first_event": 1},
+        "limits": {"in_flight": 256} | LIMITS,
     }
     if account == "own":
         made["local"] = True
@@ -84,6 +85,7 @@ def _route(task: str) -> dict[str, Any]:
         "task": task,
         "backends": [f"{account}-{task}" for account in KEYS],
         "promise": {"deadline": f"{DEADLINE:g}s"},
+        "failure": {"hedge": {"after": "p95"}},
         "rules": [
             {"when": "true", "prefer": ["own", "a"]},
             {"when": '"paid" in request.tags', "exclude": ["own"]},
