@@ -63,8 +63,13 @@ class Result(Struct, kw_only=True):
 
 
 class Times(Struct):
-    """Moments of a cell, monotonic: before and after the fault was made, when it was healed."""
+    """Moments of a cell, monotonic: before and after the fault was made, when it was healed.
 
+    Beside them its rate in calls a second, and the share that the target served before.
+    """
+
+    rate: float
+    share: float = 1.0
     before: float = 0.0
     struck: float = 0.0
     healed: float = 0.0
@@ -73,11 +78,11 @@ class Times(Struct):
 
 async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) -> Result:
     """Run it, and heal whatever happens."""
-    times, watched = Times(), list[Check]()
-    load = Load(_name(fault, rate), place.port, right, fault.headers, place.kinds)
+    times, watched = Times(rate.calls), list[Check]()
+    load = Load(_name(fault, rate), place, right, fault.headers)
     load.start(rate.calls)
     await asyncio.sleep(pace.calm)
-    share = _share(load.seen, fault.target)
+    times.share = _share(load.seen, fault.target)
     times.before = time.monotonic()
     await fault.strike(place)
     times.struck = time.monotonic()
@@ -89,9 +94,10 @@ async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) 
     finally:
         times.healed = time.monotonic()
         await fault.heal(place)
-    times.back = await _back(place, load, fault, share, rate.calls, pace.back)
+    times.back = await _back(place, load, fault, times, pace.back)
     await load.stop()
-    judged = await _judged(place, load, fault, rate, pace, times)
+    judged = await _judged(place, load, fault, pace, times)
+    judged.rate = rate.name
     judged.checks += watched
     return judged
 
@@ -107,12 +113,10 @@ def _share(seen: Sequence[Seen], target: str) -> float:
     return len(served) / len(seen) if seen else 1.0
 
 
-async def _back(
-    place: Place, load: Load, fault: Fault, share: float, rate: float, most: float
-) -> float | str:
+async def _back(place: Place, load: Load, fault: Fault, times: Times, most: float) -> float | str:
     """Seconds until all was as before; else what was not, after *most* of them."""
     healed, kept = time.monotonic(), ""
-    window = max(WINDOW, 3 / rate)
+    window, share = max(WINDOW, 3 / times.rate), times.share
     while (now := time.monotonic()) < healed + most:
         await asyncio.sleep(0.1)
         last = [s for s in load.seen if s.began >= max(healed, now - window)]
@@ -139,9 +143,7 @@ async def _others(place: Place, load: Load, fault: Fault) -> str:
     return f"{bad[0].kind} {bad[0].outcome} of {bad[0].backend or 'nobody'}" if bad else ""
 
 
-async def _judged(
-    place: Place, load: Load, fault: Fault, rate: Rate, pace: Pace, times: Times
-) -> Result:
+async def _judged(place: Place, load: Load, fault: Fault, pace: Pace, times: Times) -> Result:
     seen = load.seen
     money = await aside(_money, place, fault)
     mine = {s.id for s in seen}
@@ -156,14 +158,14 @@ async def _judged(
         checks.rare(seen, sent),
         *money,
         checks.recovered(times.back, pace.back),
-        *_promised(seen, records, fault, rate, times),
+        *_promised(seen, records, fault, times),
     ]
     owed = [s for s in seen if times.struck <= s.began < times.healed]
     count = Counter(s.outcome for s in owed)
     return Result(
         fault=fault.name,
         target=fault.target,
-        rate=rate.name,
+        rate="",
         calls=len(seen),
         extra=sum(attempt.kind != "first" for attempt in sent),
         owed=len(owed),
@@ -176,13 +178,13 @@ async def _judged(
 
 
 def _promised(
-    seen: Sequence[Seen], records: list[dict[str, Any]], fault: Fault, rate: Rate, times: Times
+    seen: Sequence[Seen], records: list[dict[str, Any]], fault: Fault, times: Times
 ) -> list[Check]:
     """What this fault must not do to callers, and what the breaker makes of it."""
     found = []
     if fault.rescued != "none":
         found.append(checks.rescued(seen, times.struck, times.healed, fault.rescued))
-    if fault.trips and rate.calls > BUSY:
+    if fault.trips and times.rate > BUSY:
         wall = time.time() - time.monotonic()
         backend, healed = f"{fault.target}-chat", wall + times.healed
         found.append(checks.opened(records, backend, wall + times.before, healed + 1))

@@ -19,6 +19,7 @@ from load_tests.chaos.proxy import Kind, Spoil
 
 Act = Callable[[Place], Awaitable[None]]
 Watch = Callable[[Place], Awaitable[list[Check]]]
+Rescued = Literal["all", "whole", "none"]
 Target = Literal["own", "a", "local"]
 
 
@@ -29,7 +30,7 @@ class Fault(Struct, frozen=True):
     target: Target
     strike: Act
     heal: Act
-    rescued: Literal["all", "whole", "none"] = "all"
+    rescued: Rescued = "all"
     trips: bool = True
     watch: Watch | None = None
     kills: bool = False
@@ -100,8 +101,8 @@ NETWORK = (
     network("blackhole: no connection", "a", "blackhole"),
     network("hang before headers", "own", "hang"),
     network("hang before headers", "a", "hang"),
-    network("slow x10", "own", "slow", trips=False),
-    network("slow x10", "a", "slow", trips=False),
+    network("slow x10", "own", "slow", rescued="whole", trips=False),
+    network("slow x10", "a", "slow", rescued="whole", trips=False),
     network("delay of 0.5 s", "a", "delay", trips=False),
     network("hang mid-stream", "a", "stall", rescued="whole"),
     network("reset mid-stream", "own", "reset", rescued="whole"),

@@ -14,7 +14,7 @@ import signal
 
 from load_tests.chaos import books
 from load_tests.chaos.checks import Check
-from load_tests.chaos.faults import Fault, Target, reloaded
+from load_tests.chaos.faults import Fault, Rescued, Target, reloaded
 from load_tests.chaos.place import Place, aside
 from load_tests.chaos.postgres import Postgres
 from load_tests.chaos.programs import children
@@ -50,7 +50,7 @@ def disk_full(target: Target) -> Fault:
         pid = place.router.pid
         resource.prlimit(pid, resource.RLIMIT_FSIZE, old.pop(pid))
 
-    owed = "all" if target == "own" else "none"
+    owed = _owed(target)
     return Fault("disk full", target, strike, heal, rescued=owed, trips=False, unwritten=True)
 
 
@@ -75,7 +75,7 @@ def store_killed(store: Postgres, target: Target) -> Fault:
     async def heal(place: Place) -> None:
         await aside(store.start)
 
-    owed = "all" if target == "own" else "none"
+    owed = _owed(target)
     return Fault("kill -9 of PostgreSQL", target, strike, heal, rescued=owed, trips=False)
 
 
@@ -88,7 +88,7 @@ def store_hangs(proxy: Proxy, target: Target) -> Fault:
     async def heal(place: Place) -> None:
         await proxy.heal()
 
-    owed = "all" if target == "own" else "none"
+    owed = _owed(target)
     return Fault("PostgreSQL hangs", target, strike, heal, rescued=owed, trips=False)
 
 
@@ -121,3 +121,8 @@ def budget_used_up() -> Fault:
         ]
 
     return Fault("budget used up", "a", strike, heal, rescued="none", trips=False, watch=watch)
+
+
+def _owed(target: Target) -> Rescued:
+    """Own calls cost nothing, so they need no books."""
+    return "all" if target == "own" else "none"

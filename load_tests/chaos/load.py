@@ -1,7 +1,7 @@
 """Calls that arrive by themselves, whether or not earlier ones have ended, and what became of each.
 
-Arrivals are a Poisson process with a seed; the kinds of call (streams, whole answers) take turns. `Noise` notes how
-late this very process was woken up: by so much a measured time may be too long.
+Arrivals are a Poisson process with a seed; the kinds of call (streams, whole answers) take turns.
+`Noise` notes how late this very process was woken up: by so much a measured time may be too long.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from load_tests.chaos.client import Got, call
 from load_tests.chaos.kinds import ALL, QUESTIONS, STREAM, WHOLE, Kind, Outcome
-from load_tests.chaos.settings import DEADLINE
+from load_tests.chaos.place import Place
 
 PATIENCE = 4.0
 """Seconds beyond its deadline that a call is waited for, to see how late it comes."""
@@ -31,6 +31,7 @@ class Seen(Struct, kw_only=True):
     stream: bool
     began: float
     ended: float
+    deadline: float
     outcome: Outcome
     status: int
     backend: str
@@ -41,7 +42,7 @@ class Seen(Struct, kw_only=True):
     @property
     def late(self) -> float:
         """Seconds past the deadline, the lateness of this process taken off; at least 0."""
-        return max(0.0, self.ended - self.began - DEADLINE - self.noise)
+        return max(0.0, self.ended - self.deadline - self.noise)
 
 
 class Noise:
@@ -49,7 +50,6 @@ class Noise:
 
     def __init__(self) -> None:
         self._lags: deque[tuple[float, float]] = deque(maxlen=1000)
-        self.worst = 0.0
 
     async def beat(self) -> None:
         """Until cancelled."""
@@ -57,7 +57,6 @@ class Noise:
             due = time.monotonic() + BEAT
             await asyncio.sleep(BEAT)
             now = time.monotonic()
-            self.worst = max(self.worst, now - due)
             self._lags.append((now, now - due))
 
     def before(self, moment: float) -> float:
@@ -68,31 +67,14 @@ class Noise:
 class Load:
     """Sends calls with these headers to one router; `seen` are those that have ended."""
 
-    def __init__(
-        self,
-        name: str,
-        port: int,
-        right: Right,
-        headers: dict[str, str],
-        kinds: tuple[Kind, ...] = (STREAM, WHOLE),
-    ) -> None:
+    def __init__(self, name: str, place: Place, right: Right, headers: dict[str, str]) -> None:
         self.seen: list[Seen] = []
         self.sent = 0
-        self._name, self._port, self._right, self._headers = name, port, right, headers
-        self._kinds = kinds
+        self._name, self._place, self._right, self._headers = name, place, right, headers
         self._random = random.Random(len(name))
         self._noise = Noise()
         self._under_way: set[asyncio.Task[None]] = set()
         self._running: list[asyncio.Task[None]] = []
-
-    @property
-    def under_way(self) -> int:
-        return len(self._under_way)
-
-    @property
-    def noise(self) -> float:
-        """The longest lag of the run."""
-        return self._noise.worst
 
     def start(self, rate: float) -> None:
         """Begin: *rate* calls a second."""
@@ -119,14 +101,15 @@ class Load:
     async def _arrive(self, rate: float) -> None:
         due = time.monotonic()
         while True:
-            self.send(self._kinds[self.sent % len(self._kinds)], self.sent)
+            kinds = self._place.kinds
+            self.send(kinds[self.sent % len(kinds)], self.sent)
             due += self._random.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _call(self, kind: Kind, number: int, name: str) -> None:
         began = time.monotonic()
-        asked = kind.ask(number, DEADLINE, self._headers)
-        got = await call(self._port, asked, name, DEADLINE + PATIENCE)
+        asked = kind.ask(number, self._place.deadline, self._headers)
+        got = await call(self._place.port, asked, name, asked.deadline + PATIENCE)
         self.seen.append(self._judged(kind, number, name, began, got))
 
     def _judged(self, kind: Kind, number: int, name: str, began: float, got: Got) -> Seen:
@@ -137,6 +120,7 @@ class Load:
             stream=kind.stream,
             began=began,
             ended=ended,
+            deadline=began + self._place.deadline,
             outcome=kind.outcome(got, self._right[said(kind, number)]),
             status=got.status,
             backend=got.header("x-isocost-backend"),
@@ -155,14 +139,18 @@ def said(kind: Kind, number: int) -> tuple[str, int]:
 async def learn(port: int) -> Right:
     """The right answers, asked while nothing is broken. Raises ValueError where backends differ."""
     right: Right = {}
+
+    async def one(tags: str, kind: Kind, number: int) -> None:
+        asked = kind.ask(number, 20.0, {"x-isocost-tags": tags} if tags else {})
+        name = f"learn-{tags}-{kind.name[:6].strip()}-{number}"
+        got = await call(port, asked, name, 30.0)
+        if got.status != 200 or got.end != "whole":
+            raise ValueError(f"{kind.name} of {tags or 'own'}: {got.status} {got.body!r}")
+        content = kind.said(got.body)
+        if right.setdefault(said(kind, number), content) != content:
+            raise ValueError(f"{kind.name}: {tags} says something else than the others")
+
     for tags in ("", "paid", "spare"):
-        for kind in ALL:
-            for number in range(QUESTIONS):
-                asked = kind.ask(number, 20.0, {"x-isocost-tags": tags} if tags else {})
-                got = await call(port, asked, f"learn-{tags}-{kind.name[:5]}-{number}", 30.0)
-                if got.status != 200 or got.end != "whole":
-                    raise ValueError(f"{kind.name} of {tags or 'own'}: {got.status} {got.body!r}")
-                content = kind.said(got.body)
-                if right.setdefault(said(kind, number), content) != content:
-                    raise ValueError(f"{kind.name}: {tags} says something else than the others")
+        for number in range(QUESTIONS):
+            await asyncio.gather(*[one(tags, kind, number) for kind in ALL])
     return right

@@ -1,10 +1,10 @@
-"""More calls than a backend of one's own can serve, and nobody else may: what is too much is refused.
+"""More calls than own can serve, and nobody else may: what is too much is refused at once.
 
     capacity    calls a second that own serves when as many wait as it works on
     peak        right answers a second at 100% of it; goodput the same at 150%
 
 A server that lets everybody wait past its capacity ends with none in time. So goodput at 150% must
-stay at 90% of the peak, and the others must be refused at once.
+stay at 90% of the peak.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ async def _goodput(
     place: Place, right: Right, rate: float, name: str
 ) -> tuple[float, list[Seen], float]:
     """Right answers a second, the calls, and the median seconds until a refusal."""
-    load = Load(f"{name}-{time.time():.0f}", place.port, right, ALONE)
+    load = Load(f"{name}-{time.time():.0f}", place, right, ALONE)
     load.start(rate)
     await asyncio.sleep(1.0)  # until as many wait as there will
     began = time.monotonic()

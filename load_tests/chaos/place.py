@@ -60,9 +60,8 @@ class Place:
     kinds: tuple[Kind, ...] = (STREAM, WHOLE)
     others: tuple[Kind, ...] = OTHERS
 
-    def __init__(
-        self, folder: Path, ports: Ports, *, slots: int, workers: int = 1, store: str | None = None
-    ) -> None:
+    def __init__(self, folder: Path, ports: Ports, *, slots: int, **how: Any) -> None:
+        """*how* are fields of `Setup`: workers, store, deadline, cooldown."""
         folder.mkdir(parents=True)
         self.folder, self.state = folder, folder / "router"
         self.slots = slots
@@ -73,10 +72,11 @@ class Place:
             name: Proxy(ports.one(), box.port)
             for name, box in (("own", self.own), ("a", self.vendors), ("b", self.vendors))
         }
-        bases = {name: f"http://{HOST}:{proxy.port}" for name, proxy in self.proxies.items()}
+        own, a, b = (f"http://{HOST}:{proxy.port}" for proxy in self.proxies.values())
         self.port, admin = ports.one(), ports.one()
         self.admin = f"http://{HOST}:{admin}/admin"
-        self.setup = Setup(**bases, admin=admin, slots=slots, store=store, workers=workers)
+        self.setup = Setup(own=own, a=a, b=b, admin=admin, slots=slots, **how)
+        self.deadline = self.setup.deadline
         command = ["-m", "router", "serve", "--config", str(self.config), "--port", str(self.port)]
         env = ENV | ADMIN | {"CHAOS_CLOCK": str(self.clock), "PYTHONPATH": _clock_first()}
         self.router = Program("router-log", [*command, "--state", str(self.state)], folder, env)

@@ -33,7 +33,10 @@ ROOM = 2
 
 
 class Setup(Struct, frozen=True):
-    """Where everything is; `slots` is what own works on at once."""
+    """Where everything is; `slots` is what own works on at once.
+
+    `cooldown` of the breaker, where it is not to be the product's.
+    """
 
     own: str
     a: str
@@ -42,6 +45,8 @@ class Setup(Struct, frozen=True):
     slots: int
     store: str | None = None
     workers: int = 1
+    deadline: float = DEADLINE
+    cooldown: float | None = None
 
 
 def settings(setup: Setup) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def settings(setup: Setup) -> dict[str, Any]:
         "ledger": {"url": setup.store} if setup.store else {},
         "budgets": [{"window": "total", "usd": LIMIT_USD}],
         "backends": backends,
-        "routes": {task: _route(task) for task in TASKS} | {"alone": _alone()},
+        "routes": {task: _route(setup, task) for task in TASKS} | {"alone": _alone(setup)},
     }
 
 
@@ -73,6 +78,8 @@ def _backend(setup: Setup, task: str, account: str) -> dict[str, Any]:
         "tags": [account],
         "limits": {"in_flight": 256} | LIMITS,
     }
+    if setup.cooldown is not None:
+        made["breaker"] = {"cooldown": setup.cooldown}
     if account == "own":
         made["local"] = True
         made["price"] = {"per_hour_usd": 0.0001, "concurrency": setup.slots}
@@ -80,11 +87,11 @@ def _backend(setup: Setup, task: str, account: str) -> dict[str, Any]:
     return made
 
 
-def _route(task: str) -> dict[str, Any]:
+def _route(setup: Setup, task: str) -> dict[str, Any]:
     return {
         "task": task,
         "backends": [f"{account}-{task}" for account in KEYS],
-        "promise": {"deadline": f"{DEADLINE:g}s"},
+        "promise": {"deadline": setup.deadline},
         "failure": {"hedge": {"after": "p95"}},
         "rules": [
             {"when": "true", "prefer": ["own", "a"]},
@@ -94,10 +101,10 @@ def _route(task: str) -> dict[str, Any]:
     }
 
 
-def _alone() -> dict[str, Any]:
+def _alone(setup: Setup) -> dict[str, Any]:
     """Nobody else may serve: what is too much has to be refused."""
     return {
         "task": "chat",
         "backends": ["own-chat"],
-        "promise": {"deadline": f"{DEADLINE:g}s"},
+        "promise": {"deadline": setup.deadline},
     }
