@@ -28,8 +28,9 @@ ADMIN = {"CHAOS_ADMIN_KEY": "chaos"}
 DEADLINE = 2.5
 LIMIT_USD = 10.0
 LIMITS = {"connect": 0.5, "first_event": 1, "idle": 0.5}
-ROOM = 2
-"""Calls that own may have at once, as a multiple of those that it works on."""
+ROOM = 16
+"""Calls that own may have at most, as a multiple of those that it works on: far too many. How many
+are good for it the router has to find out."""
 
 
 class Setup(Struct, frozen=True):
