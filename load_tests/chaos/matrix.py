@@ -6,6 +6,7 @@ busy    every fault at 80% and at 150% of what own can serve, and the overload
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,11 @@ class Lanes:
 
     async def run(self) -> Run:
         """Everything."""
+        before = os.getloadavg()[2]
         await asyncio.gather(self._busy(), self._quiet())
-        day = time.strftime("%Y-%m-%d")
-        return Run(day, self.capacity, self.results, self.closing)
+        day, cores = time.strftime("%Y-%m-%d"), os.cpu_count()
+        load = f"load average {os.getloadavg()[2]:.1f} on {cores} cores, {before:.1f} before"
+        return Run(day, load, self.capacity, self.results, self.closing)
 
     async def _busy(self) -> None:
         place = Place(self._folder / "busy", self._ports, slots=SLOTS)

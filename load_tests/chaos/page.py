@@ -17,9 +17,10 @@ TARGETS = {"own": "own", "a": "paid", "local": "TorchServe"}
 
 
 class Run(Struct, frozen=True):
-    """All that one run found; `capacity` in calls a second."""
+    """All that one run found; `capacity` in calls a second, `load` of the machine meanwhile."""
 
     day: str
+    load: str
     capacity: float
     results: list[Result]
     closing: list[Check]
@@ -63,7 +64,8 @@ def write(run: Run, docs: Path, readme: Path) -> None:
     """Put both where they belong. Raises ValueError when a page has no place for it."""
     checks = "\n".join(f"* {check.name}: {check.figures}" for check in run.closing)
     body = (
-        f"{run.day}; own serves {run.capacity:.0f} calls a second; {len(run.results)} cells.\n\n"
+        f"{run.day}, {run.load}; own serves {run.capacity:.0f} calls a second; "
+        f"{len(run.results)} cells.\n\n"
         f"{table(run)}\n\nAfter all of them:\n\n{checks}"
     )
     _put(docs, "results", f"\n{body}\n")

@@ -111,8 +111,8 @@ def _link(path: Path) -> str:
 
 def children(pid: int) -> list[int]:
     """The processes that a process started."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in path.read_text(encoding="ascii").split()]
+    paths = Path(f"/proc/{pid}/task").glob("*/children")  # each thread has those that it started
+    return [int(word) for path in paths for word in path.read_text(encoding="ascii").split()]
 
 
 def ask(url: str, body: Any = None, method: str | None = None, key: str = "") -> Any:
