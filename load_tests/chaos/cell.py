@@ -145,7 +145,7 @@ async def _others(place: Place, load: Load, fault: Fault) -> str:
 
 async def _judged(place: Place, load: Load, fault: Fault, pace: Pace, times: Times) -> Result:
     seen = load.seen
-    money = await aside(_money, place, fault)
+    money = await aside(_money, place)
     mine = {s.id for s in seen}
     records = [r for r in place.records() if r["call_id"] in mine]
     sent = checks.attempts(records)
@@ -192,19 +192,23 @@ def _promised(
     return found
 
 
-def _money(place: Place, fault: Fault) -> list[Check]:
+def _money(place: Place) -> list[Check]:
     """Bill and books as they are now; what is unknown is reconciled when the place closes."""
-    now = books.settled(place)
+    now = books.settled(place, held=place.killed)
     return [
         Check(
             "bill <= booked <= limit",
             now.bill <= now.posted + now.held <= now.limit,
             f"{now.bill / books.PICO:.6f} <= {(now.posted + now.held) / books.PICO:.6f} USD",
         ),
-        Check("nothing is held for ever", not now.held, f"{now.held} pico-dollars held"),
+        Check(
+            "nothing is held for ever",
+            place.killed or not now.held,
+            f"{now.held} pico-dollars held",
+        ),
         Check(
             "bill = settled, within the bounds of what is unknown",
-            0 <= now.bill - now.settled <= now.bounds,
+            0 <= now.bill - now.settled <= now.bounds + now.held,
             f"{now.unknown} unknown attempts",
         ),
     ]

@@ -129,12 +129,11 @@ class Lanes:
 
     async def _close(self, place: Place, name: str) -> None:
         """Once the outcome of every call is known, the reconciled books equal the bill."""
-        waited = time.monotonic()
-        while (await aside(books.read, place)).unknown and time.monotonic() < waited + LONGEST:
-            await asyncio.sleep(1.0)
-            await aside(books.reconcile, place)
-            await asyncio.sleep(9.0)
+        end = time.monotonic() + LONGEST
         now = await aside(books.reconcile, place)
+        while (now.unknown or now.held) and time.monotonic() < end:
+            await asyncio.sleep(8.0)
+            now = await aside(books.reconcile, place)
         self.closing.append(
             Check(
                 f"books = bill, reconciled ({name})",

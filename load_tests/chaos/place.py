@@ -54,7 +54,8 @@ def of_account(name: str) -> dict[str, str]:
 class Place:
     """Everything of one place. `start`, then break and heal, then `stop`.
 
-    `kinds` are the calls of its load, `others` those that are asked now and then.
+    `kinds` are the calls of its load, `others` those that are asked now and then. `killed`: a
+    process of the router was, and what it held is held until it is overdue.
     """
 
     kinds: tuple[Kind, ...] = (STREAM, WHOLE)
@@ -64,7 +65,7 @@ class Place:
         """*how* are fields of `Setup`: workers, store, deadline, cooldown."""
         folder.mkdir(parents=True)
         self.folder, self.state = folder, folder / "router"
-        self.slots = slots
+        self.slots, self.killed = slots, False
         self.config, self.clock = folder / "isocost.yaml", folder / "clock"
         self.own = self._box("own", ports.one(), ["--slots", str(slots), "--seed", "7"])
         self.vendors = self._box("vendors", ports.one(), ["--lines", "100000"])

@@ -257,11 +257,11 @@ class OpenAIReader(Reader):
             chunk = _chunk.decode(data)
             if bytes(chunk.error) not in {b"", b"null"}:
                 raise Malformed(f"error in the stream: {failure(data).message}")
-            if chunk.choices is None and chunk.usage is None:
-                raise Malformed("an event that holds neither choices nor usage")
-            self._any |= chunk.choices is not None
             self.model = chunk.model or self.model
             told = bytes(chunk.usage) not in {b"", b"null"}
+            if chunk.choices is None and not told:
+                raise Malformed("an event that holds neither choices nor usage")
+            self._any |= chunk.choices is not None
             if told:
                 # Some servers count up from event to event: only the last count is the usage.
                 self._said = usage_of(chunk.usage)
