@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system fuzz bench load helm chart observe prometheus dashboards lock format clean
+.PHONY: help install run run-all race chaos test lint unit system fuzz bench load helm chart observe prometheus dashboards lock format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ run-all: model_store/trained/dates-en-de-small/model.safetensors ## the same wit
 
 race: .venv/installed ## 200 callers, three processes, a few cents: on SQLite and on PostgreSQL
 	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
+
+chaos: .venv/installed ## break every dependency under load, or SOAK=10m; writes docs/faults.md
+	$(BIN)/python -m load_tests.chaos $(if $(SOAK),--soak $(SOAK),$(if $(ONLY),--only "$(ONLY)",--write))
 
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .

@@ -191,7 +191,7 @@ class OpenAIReader(Reader):
         self._wanted = isinstance(request, Sampling) and request.usage_wanted
         self._frames = Frames()
         self._said: Usage | None = None
-        self._done = False
+        self._any = self._done = False
 
     def whole(self, body: bytes) -> Result | bytes:
         try:
@@ -217,6 +217,8 @@ class OpenAIReader(Reader):
             if self._done:
                 break  # what follows the end is no part of the answer
             if data == b"[DONE]":
+                if not self._any:
+                    raise Malformed("the stream ended without an event that holds choices")
                 self._done = True
                 self.usage = self._said
                 if self._raw:
@@ -245,6 +247,9 @@ class OpenAIReader(Reader):
 
     def _plain(self, data: bytes) -> bool:
         """Nothing in it needs decoding: no usage, or the empty one that nobody asked to see."""
+        if b'"choices":' not in data:
+            return False
+        self._any = True
         return b'"usage"' not in data or (not self._wanted and NO_USAGE in data)
 
     def _read(self, data: bytes) -> list[bytes | Event]:
@@ -254,6 +259,9 @@ class OpenAIReader(Reader):
                 raise Malformed(f"error in the stream: {failure(data).message}")
             self.model = chunk.model or self.model
             told = bytes(chunk.usage) not in {b"", b"null"}
+            if chunk.choices is None and not told:
+                raise Malformed("an event that holds neither choices nor usage")
+            self._any |= chunk.choices is not None
             if told:
                 # Some servers count up from event to event: only the last count is the usage.
                 self._said = usage_of(chunk.usage)
