@@ -52,6 +52,7 @@ from router.gates.meter import Meter
 from router.gates.pause import Pause
 from router.gates.rate import Rates, vendor_headers
 from router.gates.retries import Retries
+from router.gates.silence import Silence
 from router.google_token import unasked
 from router.layers.adapt import adapt
 from router.layers.booking import Booking
@@ -410,6 +411,7 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
         InFlight(spec.limits.in_flight),
         Meter(now, concurrency=_concurrency(spec)),
         Retries(now),
+        Silence(now),
         _admission(spec, now, None),
     )
 

@@ -39,6 +39,7 @@ from router.gates.in_flight import InFlight
 from router.gates.meter import Meter, size_class
 from router.gates.pause import Pause
 from router.gates.retries import Retries
+from router.gates.silence import Silence
 
 NOBODY: frozenset[str] = frozenset()
 UNPRICED = "no price is known for"
@@ -64,6 +65,7 @@ class Gates(msgspec.Struct, frozen=True):
     in_flight: InFlight
     meter: Meter
     retries: Retries
+    silence: Silence
     admission: Admission | None = None
     """None where `in_flight` alone limits."""
 
@@ -206,6 +208,8 @@ def _sight(
         blocked, retry_after = "breaker open", gates.breaker.retry_after
     elif not gates.health.ready():
         blocked, retry_after = "down", 1.0
+    elif not gates.silence.ready():
+        blocked, retry_after = "silent", 1.0
     elif not gates.pause.ready():
         blocked, retry_after = "throttled", gates.pause.retry_after
     elif admission is not None and not admission.room(level):

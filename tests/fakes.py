@@ -23,6 +23,7 @@ from router.gates.in_flight import InFlight
 from router.gates.meter import Meter
 from router.gates.pause import Pause
 from router.gates.retries import Retries
+from router.gates.silence import Silence
 from router.layers.guard import guard
 from router.layers.spend import spend
 from router.plan import Backend, Gates, Route
@@ -198,6 +199,7 @@ def a_gates(clock: FakeClock, *, in_flight: int = 8, concurrency: int = 64) -> G
         InFlight(in_flight),
         Meter(clock, concurrency=concurrency),
         Retries(clock),
+        Silence(clock),
     )
 
 

@@ -1,11 +1,14 @@
 """Extra attempts may be at most a share of the traffic, so that failing over cannot storm.
 
-    tokens += share per first attempt, + `per_second` s;  an extra attempt takes one
-    tokens <= `per_second` x WINDOW + share x first attempts of the last WINDOW seconds
+    tokens += share per call, + `per_second` s;  an extra attempt takes one
+    tokens <= `per_second` x WINDOW + share x calls of the last WINDOW seconds
 
 So a backend that has rested is not stormed with what it saved up. Held per backend that would
-receive the extra attempt, and without anything per second per route for its hedges, where a few
-may be saved up (`ceiling`). Source: finagle RetryBudget, whose deposits live 10 s.
+receive the extra attempt; its calls are all those whose plan has it, for one that is asked second
+would else have no allowance when the first fails. Also held per
+route for its hedges: without anything per second, where a few may be saved up (`ceiling`).
+
+Source: finagle RetryBudget, whose deposits live 10 s.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Retries:
         return self._tokens
 
     def deposit(self) -> None:
-        """A first attempt went out: it earns its share of an extra one."""
+        """A call that may come here: it earns its share of an extra attempt."""
         self._count += 1
         self._tokens += self.share
 

@@ -24,7 +24,7 @@ from router.core.errors import AttemptFailed, Rejected, RouterError
 from router.core.gate import Clock, Release
 from router.core.reply import Reply
 from router.core.trail import Attempt, Trail
-from router.core.verdict import CANCELLED, FAULT, LOST, THROTTLED, Verdict
+from router.core.verdict import CANCELLED, FAULT, LATE, LOST, THROTTLED, Verdict
 from router.ledger.record import OverBudget
 from router.plan import Backend, Route, Sight, look, plan
 
@@ -131,10 +131,11 @@ class Walk:
             call = replace(call, answer_by=self._answer_by(backend, started))
         try:
             if first:
-                retries.deposit()
+                for one in self.plan.attempts:
+                    one.gates.retries.deposit()
             else:
                 release = retries.acquire(call)
-            reply = await backend.service(call)
+            reply = await self._heard(backend, call)
         except BaseException as exc:
             attempt.seconds = now() - started
             attempt.verdict = exc.verdict if isinstance(exc, RouterError) else CANCELLED
@@ -153,6 +154,21 @@ class Walk:
         attempt.cost = reply.cost or 0
         reply.trail = trail
         reply.on_close(closed)
+        return reply
+
+    async def _heard(self, backend: Backend, call: Call) -> Reply:
+        """Its reply; what waits for an answer, or a first event, can tell that it is silent."""
+        silence = backend.gates.silence
+        number = silence.ask(self.predicted(backend))
+        answered = False
+        try:
+            reply = await backend.service(call)
+            answered = True
+        except AttemptFailed as exc:
+            answered = exc.verdict is not LOST and exc.verdict is not LATE
+            raise
+        finally:
+            silence.heard(number, answered=answered)
         return reply
 
     def _answer_by(self, backend: Backend, now: float) -> float:

@@ -18,6 +18,7 @@ from router.core.reply import Reply
 from router.core.service import Service
 from router.core.task import ChatRequest, CompleteRequest, Delta, Finish, Message, Note
 from router.gates.retries import Retries
+from router.gates.silence import Silence
 from router.layers.dispatch import dispatch
 from router.layers.resume import GO_ON, continued, resumable
 from router.plan import Effect, Hedge, Promise
@@ -133,6 +134,65 @@ def test_a_single_backend_has_all_the_time():
     world = World(answering(v.OK), answering(v.OK), attempts=1)
     world.run()
     assert world.calls[0].answer_by == float("inf")
+
+
+# Silence.
+
+
+def test_a_backend_that_hangs_is_left_before_its_calls_run_out_of_time():
+    """Once three calls are overdue the next go elsewhere at once; when they ended it is asked again."""
+
+    async def hang(call: Call) -> Reply:
+        await asyncio.sleep(15.0)
+        return await answering(v.LOST)(call)
+
+    world = World(hang, answering(v.OK))
+    world.slow_by(a=0.1, b=0.1)
+
+    async def one() -> None:
+        now = world.clock()
+        (await world.service()(a_call(arrived=now, deadline=now + 30))).close()
+
+    async def traffic() -> None:
+        tasks = []
+        for _ in range(40):
+            tasks.append(asyncio.create_task(one()))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*tasks)
+
+    play(traffic(), world.clock)
+    first = [t - 1000.0 for n, t in world.asked if n == "a"]
+    assert 3 <= len(first) <= 7, "those of the first moments, and nobody after them"
+    assert max(first) < 1.0
+    assert world.backends[0].gates.silence.ready()
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=12))
+def test_one_slow_answer_is_no_silence(others):
+    """While anything is answered after the oldest call was asked, a backend is not silent."""
+    now = FakeClock()
+    silence = Silence(now)
+    silence.ask(0.1)
+    for wait, slow in others:
+        number = silence.ask(0.1)
+        now.pass_(wait)
+        silence.heard(number, answered=True)
+        assert silence.ready() or slow
+    assert silence.ready()
+
+
+def test_an_unknown_time_is_never_overdue():
+    """Without a prediction nobody says how long is too long."""
+    now = FakeClock()
+    silence = Silence(now)
+    for _ in range(5):
+        silence.ask(0.0)
+    now.pass_(3600.0)
+    assert silence.ready()
+    known = [silence.ask(1.0) for _ in range(5)]
+    now.pass_(3600.0)
+    assert silence.ready(), "the oldest may still be on their way"
+    assert known
 
 
 # Asking again.

@@ -1,0 +1,54 @@
+"""Leave a backend out that answers nothing any more, before its calls have run out of time.
+
+    overdue   a call that waits longer than TIMES what it should take (FLOOR seconds at least)
+    silent    the LEAST calls that wait longest are overdue, and nothing was answered since the
+              first of them was asked
+
+A backend that hangs fails nobody until the calls there run out of time; by then a busy router has
+sent it many more, which all have to fail over at once. It is asked again as soon as those that
+waited have ended; whether it is well is then the breaker's to say. A call whose time is not known
+is never overdue, and one slow answer among others is no silence.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from math import inf
+
+from router.core.gate import Clock
+
+TIMES, FLOOR, LEAST = 2.0, 0.3, 3
+
+
+class Silence:
+    """The calls of one backend that wait for an answer, or for the first event of one."""
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._waiting: dict[int, tuple[float, float]] = {}
+        self._heard = -inf
+        self._number = 0
+
+    def ask(self, seconds: float) -> int:
+        """A call is sent that should take *seconds*, 0 when unknown; what `heard` is told."""
+        self._number += 1
+        now = self._now()
+        due = now + max(FLOOR, TIMES * seconds) if seconds else inf
+        self._waiting[self._number] = (now, due)
+        return self._number
+
+    def heard(self, number: int, *, answered: bool) -> None:
+        """That call waits no more. Never raises."""
+        self._waiting.pop(number, None)
+        if answered:
+            self._heard = self._now()
+
+    def ready(self) -> bool:
+        """Whether it still answers, as far as can be told."""
+        if len(self._waiting) < LEAST:
+            return True
+        now, heard = self._now(), self._heard
+        for asked, due in islice(self._waiting.values(), LEAST):
+            if now < due or heard >= asked:
+                return True
+        return False
