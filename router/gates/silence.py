@@ -1,13 +1,13 @@
 """Leave a backend out that answers nothing any more, before its calls have run out of time.
 
     overdue   a call that waits longer than TIMES what it should take (FLOOR seconds at least)
-    silent    the LEAST calls that wait longest are overdue, and nothing was answered since the
-              first of them was asked
+    silent    the LEAST calls that wait longest are overdue, and none that was asked after the
+              first of them has been answered
 
 A backend that hangs fails nobody until the calls there run out of time; by then a busy router has
 sent it many more, which all have to fail over at once. It is asked again as soon as those that
-waited have ended; whether it is well is then the breaker's to say. A call whose time is not known
-is never overdue, and one slow answer among others is no silence.
+waited have ended; whether it is well is then the breaker's to say. One slow answer among others is
+no silence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import inf
 
 from router.core.gate import Clock
 
-TIMES, FLOOR, LEAST = 2.0, 0.3, 3
+TIMES, FLOOR, LEAST = 3.0, 0.3, 3
 
 
 class Silence:
@@ -27,21 +27,21 @@ class Silence:
         self._now = now
         self._waiting: dict[int, tuple[float, float]] = {}
         self._heard = -inf
+        """When the youngest call that was answered had been asked."""
         self._number = 0
 
     def ask(self, seconds: float) -> int:
-        """A call is sent that should take *seconds*, 0 when unknown; what `heard` is told."""
+        """A call is sent that should take *seconds*; what `heard` is told."""
         self._number += 1
         now = self._now()
-        due = now + max(FLOOR, TIMES * seconds) if seconds else inf
-        self._waiting[self._number] = (now, due)
+        self._waiting[self._number] = (now, now + max(FLOOR, TIMES * seconds))
         return self._number
 
     def heard(self, number: int, *, answered: bool) -> None:
         """That call waits no more. Never raises."""
-        self._waiting.pop(number, None)
-        if answered:
-            self._heard = self._now()
+        asked, _ = self._waiting.pop(number)
+        if answered and asked > self._heard:
+            self._heard = asked
 
     def ready(self) -> bool:
         """Whether it still answers, as far as can be told."""

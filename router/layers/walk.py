@@ -159,7 +159,9 @@ class Walk:
     async def _heard(self, backend: Backend, call: Call) -> Reply:
         """Its reply; what waits for an answer, or a first event, can tell that it is silent."""
         silence = backend.gates.silence
-        number = silence.ask(self.predicted(backend))
+        # Where nothing is known of its times, three tenths of the call's own are long.
+        usual = self.predicted(backend) or (call.deadline - self._now()) / 10
+        number = silence.ask(usual)
         answered = False
         try:
             reply = await backend.service(call)

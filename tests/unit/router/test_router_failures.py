@@ -181,20 +181,6 @@ def test_one_slow_answer_is_no_silence(others):
     assert silence.ready()
 
 
-def test_an_unknown_time_is_never_overdue():
-    """Without a prediction nobody says how long is too long."""
-    now = FakeClock()
-    silence = Silence(now)
-    for _ in range(5):
-        silence.ask(0.0)
-    now.pass_(3600.0)
-    assert silence.ready()
-    known = [silence.ask(1.0) for _ in range(5)]
-    now.pass_(3600.0)
-    assert silence.ready(), "the oldest may still be on their way"
-    assert known
-
-
 # Asking again.
 
 
