@@ -69,7 +69,7 @@ def draw(summary: dict[str, Any], profile: Profile, title: str, file: Path) -> N
         for step in profile.faults:
             place.axvline(step.at, color="#b42318" if step.rules else "#4a9d5b", linestyle="--")
         if place.get_legend_handles_labels()[0]:
-            place.legend(loc="upper left", fontsize=8)
+            place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     figure.suptitle(title)
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -1,6 +1,6 @@
 """`python -m load_tests.run`: one bounded load test, its reports, and a verdict.
 
-Where it goes: to --host (or HOST); else to a sandbox and a router of its own where the profile
+Where it goes: to --host; else to a sandbox and a router of its own where the profile
 brings a configuration, where --own says so, or where nothing serves on http://127.0.0.1:8080.
 Writes report.html, plot.png, stats CSV files, profile.yaml and summary.json to the output folder;
 exit code 0 when every objective of the profile held, 1 when one was broken, 2 when the run itself
@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.run", description=__doc__)
     parser.add_argument("--profile", default="smoke", help="a name in profiles/, or a file")
-    parser.add_argument("--host", default=os.environ.get("HOST"), help="URL of a router")
+    parser.add_argument("--host", help="URL of a router")
     parser.add_argument(
         "--sandbox", help="URL of the sandbox behind that router, for faults and bill"
     )
@@ -58,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "out")
     parser.add_argument("--seconds", type=int, help="instead of the profile's")
     parser.add_argument("--users", type=int, help="instead of the profile's")
+    parser.add_argument("--judge", type=Path, help="run nothing: judge this summary of a run")
     return parser.parse_args()
 
 
@@ -75,22 +76,30 @@ def main() -> int:
     profile = replace(
         profile.lasting(args.seconds or profile.seconds), users=args.users or profile.users
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     try:
-        with target(args, profile, console) as found:
-            summary = load(profile, found, args.out)
-    except (OSError, NotStarted) as wrong:
+        if args.judge:
+            summary: Any = json.loads(args.judge.read_text(encoding="utf-8"))
+        else:
+            summary = measure(args, profile, console)
+    except (OSError, ValueError, NotStarted) as wrong:
         console.print(str(wrong), markup=False)
         return 2
-    if summary is None:
-        console.print(f"locust ended without a summary, see {args.out / 'locust.log'}")
-        return 2
-    if found.sandbox is None:
+    if "billed_usd" not in summary:  # no sandbox was named: there is no bill to look at
         objectives = replace(objectives, billed_usd=None)
     findings = judge(summary, objectives)
     show(console, summary, findings)
-    draw(summary, profile, f"{path.stem}: {found.router}", args.out / "plot.png")
     return 0 if all(finding.held for finding in findings) else 1
+
+
+def measure(args: argparse.Namespace, profile: Profile, console: Console) -> dict[str, Any]:
+    """Run the load, and put its reports into the output folder. Raises NotStarted, OSError."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    with target(args, profile, console) as found:
+        summary = load(profile, found, args.out)
+    if summary is None:
+        raise NotStarted(f"locust ended without a summary, see {args.out / 'locust.log'}")
+    draw(summary, profile, f"{args.profile}: {found.router}", args.out / "plot.png")
+    return summary
 
 
 @contextmanager
