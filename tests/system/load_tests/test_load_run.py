@@ -34,14 +34,37 @@ def test_a_run_writes_its_reports_and_judges_them(box, tmp_path):
     assert done.returncode == ("VERDICT: held" not in done.stdout)
 
 
-def test_errors_break_the_verdict(box, tmp_path):
-    box.faults({"fault": "status", "status": 503, "match": {"path": "/v1/embeddings"}})
-    done = direct(box, tmp_path)
+OVERLOAD = """
+users: 2
+seconds: 2
+rate: {0: 20}
+arrivals: even
+mix: {Chat: 4, Embed: 1}
+routes: {assistant: gpt-4o-mini, embeddings: text-embedding-3-small}
+faults:
+  - at: 0
+    rules:
+      - {fault: status, status: 503, match: {path: /v1/embeddings}}
+      - {fault: machine, seconds: 0.15}
+"""
+
+
+def test_an_open_loop_hides_neither_errors_nor_waits(box, tmp_path):
+    """Three times more calls than can be served: all begin on schedule, and the last are seen to wait longest."""
+    (tmp_path / "direct.yaml").write_text(OVERLOAD)
+    options = ("--profile", str(tmp_path / "direct.yaml"), "--host", box.url, "--sandbox", box.url)
+    done = run(tmp_path, *options)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "VERDICT: broken (" in done.stdout
     assert "error share" in done.stdout.rpartition("VERDICT")[2]
     summary = json.loads((tmp_path / "summary.json").read_bytes())
-    assert summary["entries"]["embed"]["errors"] == summary["errors"] > 0
+    entries = summary["entries"]
+    assert entries["embed"]["errors"] == summary["errors"] == entries["embed"]["calls"] > 0
+    assert 39 <= summary["calls"] <= 41
+    # Two users who wait for their answers would have seen twice the time of service: 0.3 s.
+    assert entries["chat"]["p95"] > 1.0
+    assert summary["billed_usd"] > 0
+    assert json.loads(box.ask("GET", "/sandbox/faults")[2]) == {"rules": []}
 
 
 def test_a_run_that_cannot_begin_says_why(tmp_path):
@@ -54,7 +77,7 @@ def test_a_run_that_cannot_begin_says_why(tmp_path):
 
 def test_smoke_with_a_router_of_its_own_holds(tmp_path):
     """Without models, vendors or anything running, the smoke profile comes to a good verdict."""
-    done = run(tmp_path, "--profile", "smoke", "--own", "--seconds", "4")
+    done = run(tmp_path, "--profile", "smoke", "--own", "--seconds", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("VERDICT: held")
 

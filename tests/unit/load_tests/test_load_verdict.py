@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 import load_tests
 from load_tests.asks import KINDS
 from load_tests.judge import Objectives, judge, verdict
-from load_tests.own import keys
+from load_tests.own import SANDBOX, keys
 from load_tests.profile import read_profile, write_profile
 from load_tests.run import command, read_objectives
 from load_tests.sandbox.faults import Rule
 from load_tests.tally import Ended, Tally
+from router.config import parse
 
 HERE = Path(load_tests.__file__).parent
 PROFILES = sorted(
     path for path in (HERE / "profiles").glob("*.yaml") if ".config" not in path.suffixes
 )
+CONFIGS = sorted((HERE / "profiles").glob("*.config.yaml"))
 SUMMARY = {
     "calls": 100,
     "errors": 1,
@@ -82,6 +84,13 @@ def test_every_profile_is_readable_and_has_objectives(path, tmp_path):
     assert profile.config is None or (path.parent / profile.config).exists()
     assert read_profile(write_profile(profile, tmp_path / "again.yaml")) == profile
     assert command(profile, "http://x", tmp_path)[-1] in {"Lane", *profile.mix}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_configuration_is_one_of_the_router_and_stays_in_the_house(path):
+    """The router would take it, and each of its backends is the sandbox."""
+    config = parse(path.read_text(), source=path.name)
+    assert all(spec.base.startswith(SANDBOX) for spec in config.backends.values())
 
 
 def test_a_shorter_run_moves_its_moments_along():
