@@ -84,7 +84,7 @@ def test_smoke_with_a_router_of_its_own_holds(tmp_path):
 
 def test_when_a_vendor_dies_others_answer(tmp_path):
     """It refuses, breaks connections, falls silent: at least 99.9% of the calls struck by it are answered."""
-    done = run(tmp_path, "--profile", "vendor-outage", "--seconds", "9")
+    done = run(tmp_path, "--profile", "vendor-outage", "--seconds", "8")
     assert "VERDICT: " in done.stdout, done.stdout + done.stderr
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert summary["struck"] >= 20
