@@ -55,8 +55,8 @@ fuzz: .venv/installed ## search for vendor answers that break a reader: make fuz
 bench: .venv/installed ## measure against alternatives in one run; writes bench/out
 	$(BIN)/python -m tests.bench
 
-load: .venv/installed ## a short Locust run against the running router, with a verdict
-	$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke)
+load: .venv/installed ## a load test with a verdict: make load PROFILE=vendor-outage [HOST=http://...] [ARGS=...]
+	@$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke) $(if $(findstring ://,$(HOST)),--host $(HOST)) $(ARGS)
 
 helm: .venv/installed ## check the chart: Helm 3 and 4, Kubernetes schemas, snapshots, refusals
 	$(BIN)/pytest tests/system/helm

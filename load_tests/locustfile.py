@@ -1,199 +1,307 @@
-"""Locust users of the router's doors, one class for each kind of call.
+"""Users of the router's doors: one class for each kind of call, and `Lane` for open loops.
 
-Environment: ISOCOST_PROFILE (a file of profiles/), ISOCOST_SUMMARY (where the summary goes),
-ISOCOST_KEY, ISOCOST_ROUTE_ASSISTANT, _WRITER, _EMBEDDINGS, _CLASSIFIER. `load_tests.run` sets them;
-plain `locust -f load_tests/locustfile.py` works too.
-An entry of the report is one kind of call; `first event` is the time to the first streamed event
-and no call of its own.
+Environment: ISOCOST_PROFILE (a file, or a name in profiles/), ISOCOST_KEY, ISOCOST_ROUTE_ASSISTANT
+and so on, ISOCOST_SANDBOX (its URL, to set the profile's faults), ISOCOST_SUMMARY (a file for the
+summary). `load_tests.run` sets them; plain `locust -f load_tests/locustfile.py`, with or without
+--master and --worker, works too.
 """
 
 # mypy does not follow locust (pyproject), so its decorators have no types here.
 # mypy: disable-error-code="untyped-decorator"
 
-import json
 import os
 import random
 import time
-from pathlib import Path
 from typing import Any
 
-from locust import FastHttpUser, events, task
+import gevent
+from gevent.pool import Pool
+from locust import events, task
+from locust.runners import WorkerRunner
 
-from load_tests.profile import read_profile
-from load_tests.tally import Tally
+from load_tests.arrivals import moments
+from load_tests.caller import PROFILE, TALLY, Caller, Closed, drawn_kind
+from load_tests.strikes import strike
+from load_tests.summary import write
 
-HERE = Path(__file__).parent
-PROFILE = read_profile(Path(os.environ.get("ISOCOST_PROFILE") or HERE / "profiles" / "smoke.yaml"))
-KEY = os.environ.get("ISOCOST_KEY", "sk-sandbox-load")
-ASSISTANT, WRITER, EMBEDDINGS, CLASSIFIER = (
-    PROFILE.route(name, dict(os.environ))
-    for name in ("assistant", "writer", "embeddings", "classifier")
-)
-QUESTIONS = (
-    "What is a circuit breaker good for?",
-    "Explain in two sentences why caches grow stale.",
-    "Name three causes of a slow database query.",
-    "How does a queue protect a service under load?",
-    "Give a short plan for a walk through a rainy city.",
-    "Why does bread rise?",
-)
-TALLY = Tally()
+MOST = 1000  # calls that one lane has in progress; more are failures, not sent
+DRAIN = 30.0  # seconds in which the last calls of a lane may end
 
 
-class Caller(FastHttpUser):
-    """What all users share: the key, the pause, and the counting of each answer."""
+def weight(kind: str) -> float:
+    """A class's share of the users; none while lanes do the asking."""
+    return 0.0 if PROFILE.rate else PROFILE.mix.get(kind, 0.0)
 
-    abstract = True
-    connection_timeout = 10.0
-    network_timeout = 60.0
+
+class Lane(Caller):
+    """One part of an open loop: its calls begin on schedule, whatever becomes of the others."""
+
+    fixed_count = PROFILE.users if PROFILE.rate else 0
+    weight = 1 if PROFILE.rate else 0
+    concurrency = MOST
 
     def wait_time(self) -> float:
-        """Seconds between two calls."""
-        return random.uniform(*PROFILE.wait)
-
-    def call(self, name: str, path: str, body: dict[str, Any]) -> None:
-        """One whole answer."""
-        sent = self.client.post(path, json=body, name=name, headers=_headers(), catch_response=True)
-        with sent as answer:
-            if answer.status_code == 200:
-                TALLY.headers(answer.headers)
-
-
-class Chat(Caller):
-    """Whole chat answers."""
-
-    weight = PROFILE.weights.get("Chat", 1)
+        """A lane has one task, which lasts as long as the profile."""
+        return 3600.0
 
     @task
-    def ask(self) -> None:
-        self.call("chat", "/v1/chat/completions", _chat())
-
-
-class ChatStream(Caller):
-    """Streamed chat answers, with the time to the first event."""
-
-    weight = PROFILE.weights.get("ChatStream", 1)
-
-    @task
-    def ask(self) -> None:
-        began = time.perf_counter()
-        sent = self.client.post(
-            "/v1/chat/completions",
-            json={**_chat(), "stream": True},
-            name="chat stream",
-            headers=_headers(),
-            stream=True,
-            catch_response=True,
+    def run_lane(self) -> None:
+        """Begin every call at its moment."""
+        pool, began = Pool(MOST), time.perf_counter()
+        share, chance = (
+            1 / PROFILE.users,
+            random.Random() if PROFILE.arrivals == "poisson" else None,
         )
-        with sent as answer:
-            if answer.status_code != 200:
-                return
-            TALLY.headers(answer.headers)
-            done = self._read(answer, began)
-            answer.request_meta["response_time"] = (time.perf_counter() - began) * 1000
-            if not done:
-                answer.failure("the stream ended without [DONE]")
+        for moment in moments(PROFILE.rate, PROFILE.seconds, share, chance):
+            due = began + moment
+            gevent.sleep(max(due - time.perf_counter(), 0.0))
+            if self._state == "stopping":
+                break
+            TALLY.sums["begun"] += 1
+            self._lag(time.perf_counter() - due)
+            if pool.free_count():
+                pool.spawn(self.send, drawn_kind(), due)
+        pool.join(timeout=DRAIN)
 
-    def _read(self, answer: Any, began: float) -> bool:
-        """Read to the end; True when the stream said that it is whole."""
-        first = done = False
-        while line := answer.stream.readline(b"\n"):
-            if line.startswith(b"data:"):
-                if not first:
-                    first = True
-                    self._first_event((time.perf_counter() - began) * 1000)
-                done = done or line.startswith(b"data: [DONE]")
-            else:
-                TALLY.line(bytes(line))
-        return done
-
-    def _first_event(self, milliseconds: float) -> None:
+    def _lag(self, seconds: float) -> None:
+        """How late the load generator itself was: it should be next to nothing."""
         self.environment.events.request.fire(
-            request_type="SSE",
-            name="first event",
-            response_time=milliseconds,
+            request_type="GEN",
+            name="load generator late",
+            response_time=seconds * 1000,
             response_length=0,
             exception=None,
             context={},
         )
 
 
-class Embed(Caller):
-    """Embeddings of one text."""
+class Chat(Closed):
+    """Whole chat answers."""
 
-    weight = PROFILE.weights.get("Embed", 1)
+    kind = "Chat"
+    weight = weight("Chat")
 
     @task
-    def ask(self) -> None:
-        self.call("embed", "/v1/embeddings", {"model": EMBEDDINGS, "input": _question()})
+    def one(self) -> None:
+        """One call."""
+        self.ask()
 
 
-class Complete(Caller):
+class ChatStream(Closed):
+    """Streamed chat answers."""
+
+    kind = "ChatStream"
+    weight = weight("ChatStream")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Complete(Closed):
     """Plain completions."""
 
-    weight = PROFILE.weights.get("Complete", 1)
+    kind = "Complete"
+    weight = weight("Complete")
 
     @task
-    def ask(self) -> None:
-        body = {"model": WRITER, "prompt": _question(), "max_tokens": PROFILE.max_tokens}
-        self.call("complete", "/v1/completions", body)
+    def one(self) -> None:
+        """One call."""
+        self.ask()
 
 
-class Classify(Caller):
+class CompleteStream(Closed):
+    """Streamed completions."""
+
+    kind = "CompleteStream"
+    weight = weight("CompleteStream")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Embed(Closed):
+    """Embeddings of one text."""
+
+    kind = "Embed"
+    weight = weight("Embed")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Respond(Closed):
+    """OpenAI's responses."""
+
+    kind = "Respond"
+    weight = weight("Respond")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class RespondStream(Closed):
+    """OpenAI's responses, streamed."""
+
+    kind = "RespondStream"
+    weight = weight("RespondStream")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Classify(Closed):
     """Labels for one text."""
 
-    weight = PROFILE.weights.get("Classify", 1)
+    kind = "Classify"
+    weight = weight("Classify")
 
     @task
-    def ask(self) -> None:
-        labels = ["technology", "cooking", "travel"]
-        body = {"model": CLASSIFIER, "input": _question(), "labels": labels}
-        self.call("classify", "/v1/classify", body)
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Speak(Closed):
+    """OpenAI's speech, whole."""
+
+    kind = "Speak"
+    weight = weight("Speak")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class SpeakStream(Closed):
+    """OpenAI's speech, streamed."""
+
+    kind = "SpeakStream"
+    weight = weight("SpeakStream")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class ElevenLabs(Closed):
+    """ElevenLabs' speech, whole."""
+
+    kind = "ElevenLabs"
+    weight = weight("ElevenLabs")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class ElevenLabsStream(Closed):
+    """ElevenLabs' speech, streamed."""
+
+    kind = "ElevenLabsStream"
+    weight = weight("ElevenLabsStream")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class DeepL(Closed):
+    """DeepL's translations."""
+
+    kind = "DeepL"
+    weight = weight("DeepL")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Vision(Closed):
+    """Labels and text of an image, on Google's wire."""
+
+    kind = "Vision"
+    weight = weight("Vision")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Speech(Closed):
+    """A recording's text, on Google's wire."""
+
+    kind = "Speech"
+    weight = weight("Speech")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Transcribe(Closed):
+    """A recording's text, on OpenAI's wire."""
+
+    kind = "Transcribe"
+    weight = weight("Transcribe")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+class Predict(Closed):
+    """Chat on TorchServe's wire."""
+
+    kind = "Predict"
+    weight = weight("Predict")
+
+    @task
+    def one(self) -> None:
+        """One call."""
+        self.ask()
+
+
+@events.test_start.add_listener
+def begin(environment: Any, **_: Any) -> None:
+    """Set the profile's faults at their moments; one process of the run does it."""
+    sandbox = os.environ.get("ISOCOST_SANDBOX")
+    if sandbox and PROFILE.faults and not isinstance(environment.runner, WorkerRunner):
+        gevent.spawn(strike, sandbox, PROFILE.faults, gevent.sleep)
+
+
+@events.report_to_master.add_listener
+def report(data: dict[str, Any], **_: Any) -> None:
+    """A worker's sums go to the master with its statistics."""
+    data["isocost"] = TALLY.take()
+
+
+@events.worker_report.add_listener
+def collect(data: dict[str, Any], **_: Any) -> None:
+    """The master adds them up."""
+    TALLY.add(data.get("isocost", {}))
 
 
 @events.quitting.add_listener
-def write_summary(environment: Any, **_: Any) -> None:
-    """Times, errors and money of the run as JSON."""
+def summarize(environment: Any, **_: Any) -> None:
+    """Write the summary, where one is wanted; workers have none."""
     path = os.environ.get("ISOCOST_SUMMARY")
-    if not path:
-        return
-    entries = {entry.name: _entry(entry) for entry in environment.stats.entries.values()}
-    calls = [entry for name, entry in entries.items() if name != "first event"]
-    summary = {
-        "calls": sum(entry["calls"] for entry in calls),
-        "errors": sum(entry["errors"] for entry in calls),
-        "calls_per_second": sum(entry["calls_per_second"] for entry in calls),
-        "entries": entries,
-        "money": TALLY.told(),
-        "problems": [
-            {"entry": error.name, "error": str(error.error), "times": error.occurrences}
-            for error in environment.stats.errors.values()
-        ],
-    }
-    Path(path).write_text(json.dumps(summary, indent=1), encoding="utf-8")
-
-
-def _entry(entry: Any) -> dict[str, Any]:
-    times = {
-        f"p{share}": entry.get_response_time_percentile(share / 100) / 1000
-        for share in (50, 95, 99)
-    }
-    return {
-        "calls": entry.num_requests,
-        "errors": entry.num_failures,
-        "calls_per_second": entry.total_rps,
-        **times,
-    }
-
-
-def _headers() -> dict[str, str]:
-    return {"Authorization": f"Bearer {KEY}"}
-
-
-def _question() -> str:
-    return random.choice(QUESTIONS)
-
-
-def _chat() -> dict[str, Any]:
-    message = {"role": "user", "content": _question()}
-    return {"model": ASSISTANT, "messages": [message], "max_tokens": PROFILE.max_tokens}
+    if path and not isinstance(environment.runner, WorkerRunner):
+        write(path, environment.stats, TALLY)

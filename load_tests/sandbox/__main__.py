@@ -24,6 +24,7 @@ from load_tests.sandbox.models import read_models
 from load_tests.sandbox.openai import OpenAI
 from load_tests.sandbox.server import Front, serve
 from load_tests.sandbox.slots import Slots
+from load_tests.sandbox.torchserve import TorchServe
 
 
 def arguments() -> argparse.Namespace:
@@ -58,6 +59,7 @@ async def main(args: argparse.Namespace) -> None:
             DeepL(keys, account, answers, free_units=free),
             GoogleVision(keys, tokens, answers, free_units=free),
             GoogleSpeech(keys, tokens, answers, free_units=free),
+            TorchServe(),
             OpenAI(models, keys, answers),  # the last: it takes all that is left under /v1
         ],
         pace=pace(args.profile, args.seed),

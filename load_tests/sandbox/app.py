@@ -85,7 +85,8 @@ class Sandbox(Struct):
         under_way = self.control.account.under_way
         under_way[vendor.name] = under_way.get(vendor.name, 0) + 1
         try:
-            await self._play(vendor, Player(wire, answer, self.pace, entry, fault), request)
+            async with self.control.faults.turn(fault):
+                await self._play(vendor, Player(wire, answer, self.pace, entry, fault), request)
         finally:
             under_way[vendor.name] -= 1
             if self.slots is not None:

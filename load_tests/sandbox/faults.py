@@ -12,6 +12,8 @@ calls that would be served. Kinds:
                       content stays whole: half of a sound is a sound, and nobody can tell
   wrong_schema        valid JSON, but not of this wire: the body, or in a stream the events from
                       `after_events` (default 0) on, but for the one that ends it
+  machine             serves `concurrent` calls together (default 1), each for `seconds`; the others
+                      wait for their turn, as before a machine of one's own
   refuse              for `seconds` (default 1) nothing listens, open connections are closed; a rule
                       starts when it is set, and takes the control paths along; not billed
 The header takes one fault: `status=503`, `status=429; retry_after=2; code=insufficient_quota`,
@@ -19,10 +21,14 @@ The header takes one fault: `status=503`, `status=429; retry_after=2; code=insuf
 """
 
 import random
+from asyncio import Semaphore
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from load_tests.sandbox.journal import key_name
 
 Kind = Literal[
     "status",
@@ -34,12 +40,13 @@ Kind = Literal[
     "truncate_json",
     "wrong_schema",
     "refuse",
+    "machine",
 ]
 VALUE_OF = {"status": "status", "cut": "after_events", "reset": "after_events"}
 
 
 class Match(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which calls: every field that is given must be equal."""
+    """Which calls: every given field must be equal; `key` is a secret, or its name in the bill."""
 
     vendor: str | None = None
     path: str | None = None
@@ -60,6 +67,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float | None = None
     probability: float = 1.0
     times: int | None = None
+    concurrent: int = 1
 
 
 class Rules(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +87,13 @@ class Faults:
         """Replace all rules and begin counting their `times` anew."""
         self.rules = rules
         self._left = [rule.times for rule in rules]
+        self._turns = {
+            rule: Semaphore(rule.concurrent) for rule in rules if rule.fault == "machine"
+        }
+
+    def turn(self, rule: Rule) -> AbstractAsyncContextManager[None]:
+        """What a call holds while it is served: one of a machine's turns, else nothing."""
+        return self._turns.get(rule) or nullcontext()
 
     def strike(
         self, *, path: str, model: str, key: str, stream: bool, vendor: str = ""
@@ -110,6 +125,10 @@ def from_header(text: str) -> Rule:
 
 
 def _matches(match: Match, asked: Match) -> bool:
+    if match.key is not None and asked.key not in (match.key, key_name(match.key)):
+        return False
     return all(
-        getattr(match, name) in (None, getattr(asked, name)) for name in Match.__struct_fields__
+        getattr(match, name) in (None, getattr(asked, name))
+        for name in Match.__struct_fields__
+        if name != "key"
     )

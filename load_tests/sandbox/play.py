@@ -46,6 +46,8 @@ class Player(Struct):
         if fault.fault == "reset" and not fault.after_events:
             return self._sever(reset=True)
         wait = self.pace.first(self.answer.endpoint) + self._slow()
+        if fault.fault == "machine":
+            wait += fault.seconds or 0.0
         if self.answer.events is None:
             wait += self.pace.gaps(self.answer.work)
         if wait:
@@ -105,7 +107,7 @@ class Player(Struct):
 
     def _stop(self) -> int | None:
         """The event at which the fault strikes."""
-        if self.fault.fault == "slow":
+        if self.fault.fault in ("slow", "machine"):
             return None
         default = 0 if self.fault.fault in ("hang_after_headers", "wrong_schema") else 1
         return default if self.fault.after_events is None else self.fault.after_events

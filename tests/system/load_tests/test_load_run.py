@@ -1,7 +1,6 @@
-"""A short load run against the sandbox itself, judged and written down."""
+"""Short load runs against the sandbox itself, and with a router of their own, judged and written down."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -10,38 +9,87 @@ import pytest
 pytestmark = pytest.mark.system
 
 
-def run(box, out, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "load_tests.run", "--profile", "direct", "--host", box.url]
-    command += ["--seconds", "3", "--out", str(out)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
+def run(out, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "load_tests.run", "--out", str(out), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def direct(box, out) -> subprocess.CompletedProcess[str]:
+    return run(out, "--profile", "direct", "--host", box.url, "--seconds", "3")
 
 
 def test_a_run_writes_its_reports_and_judges_them(box, tmp_path):
-    done = run(box, tmp_path)
+    done = direct(box, tmp_path)
     assert "VERDICT: " in done.stdout, done.stdout + done.stderr
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert summary["errors"] == 0
-    assert set(summary["entries"]) == {"chat", "chat stream", "first event", "embed", "complete"}
-    assert summary["entries"]["first event"]["calls"] == summary["entries"]["chat stream"]["calls"]
-    # Calls that were under way when the time was over are on the bill and not in the summary.
-    assert 0 <= box.bill()["calls"] - summary["calls"] <= 8
-    assert (tmp_path / "report.html").exists()
-    assert (tmp_path / "stats_stats.csv").exists()
+    assert set(summary["entries"]) == {
+        *("chat", "chat stream", "chat stream first event", "embed", "complete"),
+    }
+    streams = summary["entries"]["chat stream"]["calls"]
+    assert summary["entries"]["chat stream first event"]["calls"] == streams
+    assert box.bill()["calls"] == summary["calls"] == summary["answered"]
+    for name in ("report.html", "plot.png", "stats_stats.csv", "profile.yaml"):
+        assert (tmp_path / name).stat().st_size > 0, name
     assert done.returncode == ("VERDICT: held" not in done.stdout)
 
 
-def test_errors_break_the_verdict(box, tmp_path):
-    box.faults({"fault": "status", "status": 503, "match": {"path": "/v1/embeddings"}})
-    done = run(box, tmp_path)
+OVERLOAD = """
+users: 2
+seconds: 2
+rate: {0: 20}
+arrivals: even
+mix: {Chat: 4, Embed: 1}
+routes: {assistant: gpt-4o-mini, embeddings: text-embedding-3-small}
+faults:
+  - at: 0
+    rules:
+      - {fault: status, status: 503, match: {path: /v1/embeddings}}
+      - {fault: machine, seconds: 0.15}
+"""
+
+
+def test_an_open_loop_hides_neither_errors_nor_waits(box, tmp_path):
+    """Three times more calls than can be served: all begin on schedule, and the last are seen to wait longest."""
+    (tmp_path / "direct.yaml").write_text(OVERLOAD)
+    options = ("--profile", str(tmp_path / "direct.yaml"), "--host", box.url, "--sandbox", box.url)
+    done = run(tmp_path, *options)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "VERDICT: broken (" in done.stdout
     assert "error share" in done.stdout.rpartition("VERDICT")[2]
     summary = json.loads((tmp_path / "summary.json").read_bytes())
-    assert summary["entries"]["embed"]["errors"] == summary["errors"] > 0
+    entries = summary["entries"]
+    assert entries["embed"]["errors"] == summary["errors"] == entries["embed"]["calls"] > 0
+    assert 39 <= summary["calls"] <= 41
+    # Two users who wait for their answers would have seen twice the time of service: 0.3 s.
+    assert entries["chat"]["p95"] > 1.0
+    assert summary["billed_usd"] > 0
+    assert json.loads(box.ask("GET", "/sandbox/faults")[2]) == {"rules": []}
+
+
+def test_a_run_that_cannot_begin_says_why(tmp_path):
+    """A host without a sandbox cannot have faults: exit code 2, and no verdict."""
+    done = run(tmp_path, "--profile", "vendor-outage", "--host", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "--sandbox" in done.stdout
+    assert "VERDICT" not in done.stdout
+
+
+def test_smoke_with_a_router_of_its_own_holds(tmp_path):
+    """Without models, vendors or anything running, the smoke profile comes to a good verdict."""
+    done = run(tmp_path, "--profile", "smoke", "--own", "--seconds", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("VERDICT: held")
+
+
+def test_when_a_vendor_dies_others_answer(tmp_path):
+    """It refuses, breaks connections, falls silent: at least 99.9% of the calls struck by it are answered."""
+    done = run(tmp_path, "--profile", "vendor-outage", "--seconds", "8")
+    assert "VERDICT: " in done.stdout, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_bytes())
+    assert summary["struck"] >= 20
+    assert summary["struck answered"] >= 0.999 * summary["struck"], done.stdout
+    backends = summary["money"]["backends"]
+    assert backends["first-chat"]
+    assert backends["second-chat"]
+    assert summary["errors"] == summary["misshapen"] == summary["late"] == 0, done.stdout
