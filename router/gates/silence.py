@@ -1,8 +1,7 @@
 """Leave a backend out that answers nothing any more, before its calls have run out of time.
 
     overdue   a call that waits longer than TIMES what it should take (FLOOR seconds at least)
-    silent    the LEAST calls that wait longest are overdue, and none that was asked after the
-              first of them has been answered
+    silent    LEAST calls are overdue that were asked after every call that has been answered
 
 A backend that hangs fails nobody until the calls there run out of time; by then a busy router has
 sent it many more, which all have to fail over at once. It is asked again as soon as those that
@@ -18,6 +17,8 @@ from math import inf
 from router.core.gate import Clock
 
 TIMES, FLOOR, LEAST = 3.0, 0.3, 3
+SEEN = 32
+"""Of those that wait longest, as many are looked at."""
 
 
 class Silence:
@@ -47,8 +48,13 @@ class Silence:
         """Whether it still answers, as far as can be told."""
         if len(self._waiting) < LEAST:
             return True
-        now, heard = self._now(), self._heard
-        for asked, due in islice(self._waiting.values(), LEAST):
-            if now < due or heard >= asked:
+        now, late = self._now(), 0
+        for asked, due in islice(self._waiting.values(), SEEN):
+            if asked <= self._heard:
+                continue
+            if now < due:
                 return True
-        return False
+            late += 1
+            if late == LEAST:
+                return False
+        return True
