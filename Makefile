@@ -2,20 +2,22 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+TORCH ?= cpu
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system bench load lock format clean
+.PHONY: help install run run-all race test lint unit system bench load lock image k8s format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.txt requirements/torch-$(TORCH).txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Isocost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 -r requirements/torch-$(TORCH).txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-install: .venv/installed ## create .venv with everything pinned
+install: .venv/installed ## create .venv with everything pinned, by hash; TORCH=cuda for a GPU
 
 run: .venv/installed ## serve on this machine: models, TorchServe, sandbox of paid APIs, router
 	@$(BIN)/isocost run
@@ -51,11 +53,13 @@ bench: .venv/installed ## measure against alternatives in one run; writes bench/
 load: .venv/installed ## a short Locust run against the running router, with a verdict
 	$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke)
 
-lock: ## resolve all pins again from pyproject.toml
-	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,parquet,dev]'
-	.lock/bin/pip freeze --all --exclude isocost | grep -v "^pip==" | sed 's/+cpu$$//' > requirements.txt
-	rm -rf .lock && $(PYTHON) -m tests.pins
+lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the newest
+	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet uv==0.13.9
+	PATH=$(CURDIR)/.lock/bin:$$PATH $(PYTHON) -m tests.lock $(if $(UPGRADE),--upgrade)
+	rm -rf .lock
+
+image: ## build the images isocost/router and isocost/torchserve with podman or docker; TORCH=cuda for GPUs
+	./image/build
 
 format: .venv/installed ## format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
