@@ -43,7 +43,9 @@ def hashes(entry: str) -> set[str]:
 
 def written(entry: str, sums: set[str]) -> str:
     """An entry with these sums."""
-    return " \\\n    ".join([pin(entry), *(f"--hash=sha256:{each}" for each in sorted(sums))]) + "\n"
+    return (
+        " \\\n    ".join([pin(entry), *(f"--hash=sha256:{each}" for each in sorted(sums))]) + "\n"
+    )
 
 
 def environment() -> str:

@@ -98,12 +98,12 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def require_free(port: int) -> None:
+def require_free(port: int, host: str = "127.0.0.1") -> None:
     """Raises: OSError that names the port where somebody listens on it already."""
-    with socket.socket() as trial:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind((host, port))
         except OSError as error:
             raise OSError(f"port {port} is taken; choose others with --port and its kin") from error
 

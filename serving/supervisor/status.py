@@ -1,6 +1,8 @@
-"""The status server: GET /status, /livez, /readyz on loopback."""
+"""The status server: GET /status, /livez, /readyz, and TorchServe's /metrics; no secret in any."""
 
 import json
+import socket
+import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,13 +10,18 @@ from typing import Any
 
 
 class StatusServer:
-    """Answers from what `report` and `ready` say at that moment."""
+    """Answers from what `report`, `ready` and `metrics` say at that moment."""
 
     def __init__(
-        self, port: int, report: Callable[[], Mapping[str, object]], ready: Callable[[], bool]
+        self,
+        address: tuple[str, int],
+        report: Callable[[], Mapping[str, object]],
+        ready: Callable[[], bool],
+        metrics: Callable[[], bytes] = bytes,
     ) -> None:
-        """Raises: OSError where the port is taken."""
-        self._server = Quiet(("127.0.0.1", port), _handler(report, ready))
+        """`metrics` is a page for Prometheus, empty when there is none. Raises: OSError."""
+        kind = Quiet6 if ":" in address[0] else Quiet
+        self._server = kind(address, _handler(report, ready, metrics))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -37,12 +44,24 @@ class Quiet(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def server_bind(self) -> None:
+        """Without the look-up of this machine's name, which may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing."""
 
 
+class Quiet6(Quiet):
+    """The same on IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 def _handler(
-    report: Callable[[], Mapping[str, object]], ready: Callable[[], bool]
+    report: Callable[[], Mapping[str, object]],
+    ready: Callable[[], bool],
+    metrics: Callable[[], bytes],
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,13 +74,18 @@ def _handler(
                 self._send(200, report())
             elif path == "/readyz":
                 self._send(200 if ready() else 503, report())
+            elif path == "/metrics":
+                page = metrics()
+                self._write(200 if page else 503, page, "text/plain; version=0.0.4; charset=utf-8")
             else:
-                self._send(404, {"error": "ask for /status, /livez or /readyz"})
+                self._send(404, {"error": "ask for /status, /livez, /readyz or /metrics"})
 
         def _send(self, status: int, body: Mapping[str, object]) -> None:
-            data = json.dumps(body).encode()
+            self._write(status, json.dumps(body).encode(), "application/json")
+
+        def _write(self, status: int, data: bytes, kind: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -21,6 +21,7 @@ import yaml
 from transformers import AutoModel, AutoTokenizer
 
 from serving.supervisor.folder import free_ports
+from serving.supervisor.front import Front
 
 pytestmark = [pytest.mark.system, pytest.mark.serving, pytest.mark.xdist_group("torchserve")]
 SERVING = Path(__file__).parents[3] / "serving"
@@ -79,7 +80,7 @@ class Served:
     def status(self):
         return json.loads(self.http(self.status_port, "GET", "/status").read())
 
-    def wait_ready(self, seconds=60, beyond=-1):
+    def wait_ready(self, seconds=150, beyond=-1):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -196,6 +197,31 @@ def test_keys_are_asked_for_and_kept(served):
     assert link.getresponse().status == 400
     assert served.http(served.management, "GET", "/models").status == 400
     assert (served.state / "inference.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_behind_a_front_torchserve_answers_as_alone(served):
+    """Whole, streamed and refused answers are the same; a caller that left is dropped."""
+    token = "t" * 32
+    front = Front(("127.0.0.1", 0), served.port, {token})
+    front.key = (served.state / "inference.key").read_text()
+    front.start()
+
+    def ask(body, key=token):
+        link = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
+        head = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        link.request("POST", "/predictions/plain", json.dumps(body), head)
+        return link.getresponse()
+
+    for more in ({}, {"stream": True}, {"n": 3}):
+        answer = ask(CHAT | more)
+        assert (answer.status, answer.read().decode()) == served.ask("plain", **CHAT, **more)
+    assert ask(CHAT, key=front.key).status == 401
+    left = ask(CHAT | {"max_tokens": 100, "stream": True})
+    left.read1(10)
+    left.close()
+    assert ask(CHAT).status == 200
+    front.drain(5)
+    assert front.in_flight == 0
 
 
 def test_torchserve_comes_back_by_itself(served):
