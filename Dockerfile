@@ -67,7 +67,7 @@ COPY --from=packages-torchserve /opt/isocost /opt/isocost
 COPY --from=app-torchserve /models /models
 COPY --from=app-torchserve /app /opt/isocost/app
 USER 65532:65532
-EXPOSE 8084 8085
+EXPOSE 8084 8085 8087
 HEALTHCHECK --interval=10s --timeout=5s --start-period=240s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8084/readyz', timeout=4)"]
 ENTRYPOINT ["python", "-m", "serving"]

@@ -56,6 +56,7 @@ class Folder:
         text = template.format(
             port=options.port,
             management_port=options.management_port,
+            metrics_host=f"[{options.host}]" if ":" in options.host else options.host,
             metrics_port=options.metrics_port,
             grpc_port=grpc_port,
             grpc_management_port=grpc_management_port,

@@ -13,7 +13,7 @@ from serving.supervisor.front import Front
 from serving.supervisor.java import NoJava
 from serving.supervisor.keeper import Keeper
 from serving.supervisor.options import Options, read_options
-from serving.supervisor.probe import Probe, canary_fields, canary_task, metrics_page
+from serving.supervisor.probe import Probe, canary_fields, canary_task
 from serving.supervisor.process import Server, end_leftover
 from serving.supervisor.status import StatusServer
 from serving.supervisor.tokens import TokenError, Tokens
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with folder.lock():
             end_leftover(folder)
-            for port in (options.management_port, options.metrics_port):
-                require_free(port)
-            require_free(options.port, options.host)
+            require_free(options.management_port)
+            for port in (options.port, options.metrics_port):
+                require_free(port, options.host)
             return _run(options, folder, stop)
     except (Taken, NoJava, TokenError, RuntimeError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400  (the message is for a person)
@@ -60,7 +60,6 @@ def _run(options: Options, folder: Folder, stop: threading.Event) -> int:
         (options.host, options.status_port),
         keeper.report,
         lambda: keeper.ready and not stop.is_set(),
-        lambda: metrics_page(inner.metrics_port, folder.keys().get("management", "")),
     )
     status.start()
     if front is not None:

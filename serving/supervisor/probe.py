@@ -95,12 +95,6 @@ def _ask(
         link.close()
 
 
-def metrics_page(port: int, key: str) -> bytes:
-    """TorchServe's metrics in Prometheus' format; empty while it has none to tell."""
-    status, body = _ask(port, "GET", "/metrics", key, timeout=5)
-    return body if status == 200 else b""
-
-
 def _handler(archive: Path) -> Mapping[str, Any]:
     """What an archive's model-config.yaml says under `handler:`."""
     try:

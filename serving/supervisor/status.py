@@ -1,4 +1,4 @@
-"""The status server: GET /status, /livez, /readyz, and TorchServe's /metrics; no secret in any."""
+"""The status server: GET /status, /livez, /readyz; no secret is in any of them."""
 
 import json
 import socket
@@ -10,18 +10,17 @@ from typing import Any
 
 
 class StatusServer:
-    """Answers from what `report`, `ready` and `metrics` say at that moment."""
+    """Answers from what `report` and `ready` say at that moment."""
 
     def __init__(
         self,
         address: tuple[str, int],
         report: Callable[[], Mapping[str, object]],
         ready: Callable[[], bool],
-        metrics: Callable[[], bytes] = bytes,
     ) -> None:
-        """`metrics` is a page for Prometheus, empty when there is none. Raises: OSError."""
+        """Raises: OSError where the port is taken."""
         kind = Quiet6 if ":" in address[0] else Quiet
-        self._server = kind(address, _handler(report, ready, metrics))
+        self._server = kind(address, _handler(report, ready))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -61,7 +60,6 @@ class Quiet6(Quiet):
 def _handler(
     report: Callable[[], Mapping[str, object]],
     ready: Callable[[], bool],
-    metrics: Callable[[], bytes],
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -74,18 +72,13 @@ def _handler(
                 self._send(200, report())
             elif path == "/readyz":
                 self._send(200 if ready() else 503, report())
-            elif path == "/metrics":
-                page = metrics()
-                self._write(200 if page else 503, page, "text/plain; version=0.0.4; charset=utf-8")
             else:
-                self._send(404, {"error": "ask for /status, /livez, /readyz or /metrics"})
+                self._send(404, {"error": "ask for /status, /livez or /readyz"})
 
         def _send(self, status: int, body: Mapping[str, object]) -> None:
-            self._write(status, json.dumps(body).encode(), "application/json")
-
-        def _write(self, status: int, data: bytes, kind: str) -> None:
+            data = json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
