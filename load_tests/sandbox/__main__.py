@@ -1,4 +1,4 @@
-"""`python -m load_tests.sandbox`: the paid APIs' stand-in on loopback, all on one port."""
+"""`python -m load_tests.sandbox`: the paid APIs' stand-in all on one port."""
 
 import argparse
 from itertools import count
@@ -28,6 +28,7 @@ from load_tests.sandbox.server import Front, serve
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8090, help="0: any free one, see the output")
     parser.add_argument("--profile", choices=("instant", "realistic"), default="instant")
     parser.add_argument("--seed", type=int, default=1, help="of latency and of chance in faults")
@@ -59,7 +60,7 @@ async def main(args: argparse.Namespace) -> None:
         control=Control(bill, account, answers, Faults(args.seed), Journal(), tokens, front.refuse),
         numbers=count(1),
     )
-    await serve(front, app, state=args.state, profile=args.profile)
+    await serve(front, app, host=args.host, state=args.state, profile=args.profile)
 
 
 if __name__ == "__main__":

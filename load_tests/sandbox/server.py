@@ -10,7 +10,6 @@ import msgspec
 
 from load_tests.sandbox.http1 import App, Connection
 
-HOST = "127.0.0.1"
 FLUSH = 0.02  # seconds in which the answer that announced a refusal still leaves
 
 
@@ -34,11 +33,11 @@ class Front:
         self._stopping = True
         self._changed.set()
 
-    async def run(self, app: App, ready: Callable[[int], None]) -> None:
+    async def run(self, app: App, host: str, ready: Callable[[int], None]) -> None:
         """Serve until stopped; `ready` is told the port when it listens for the first time."""
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            server = await loop.create_server(self._connection(app), HOST, self.port, backlog=1024)
+            server = await loop.create_server(self._connection(app), host, self.port, backlog=1024)
             if not self.port:
                 self.port = server.sockets[0].getsockname()[1]
             ready(self.port)
@@ -55,7 +54,7 @@ class Front:
         return lambda: Connection(app, self._connections)
 
 
-async def serve(front: Front, app: App, *, state: Path | None, profile: str) -> None:
+async def serve(front: Front, app: App, *, host: str, state: Path | None, profile: str) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Prints one line when it is ready; while it runs, `state` holds sandbox.json with pid and URL.
@@ -70,7 +69,7 @@ async def serve(front: Front, app: App, *, state: Path | None, profile: str) -> 
         if told:
             return
         told = True
-        url = f"http://{HOST}:{port}"
+        url = f"http://{host}:{port}"
         if state is not None:
             state.mkdir(parents=True, exist_ok=True)
             known = msgspec.json.encode({"pid": os.getpid(), "url": url})
@@ -78,7 +77,7 @@ async def serve(front: Front, app: App, *, state: Path | None, profile: str) -> 
         print(f"sandbox ready on {url} (profile {profile})", flush=True)  # noqa: T201
 
     try:
-        await front.run(app, ready)
+        await front.run(app, host, ready)
     finally:
         if state is not None:
             (state / "sandbox.json").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ VERBS = {
     "savings": "what each day cost, and what its baseline would have cost",
     "reconcile": "compare the books with a vendor's bill, and settle what was unknown",
     "keys": "create, list, revoke and rotate the keys of callers",
+    "ledger": "bring the store of money up to date, and audit it",
     "models": "list, pack, train, verify and remove local models",
 }
 

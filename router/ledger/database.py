@@ -95,6 +95,12 @@ def upgrade(url: URL) -> None:
         made.dispose()
 
 
+def step(made: Engine) -> str | None:
+    """Which step the schema is at; None before the first."""
+    with made.connect() as connection:
+        return _step(connection)
+
+
 def _step(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None

@@ -1,0 +1,52 @@
+"""What `helm test` runs: one real call to each named route, through the Service.
+
+CALLS is `route:task` by commas, ROUTER the Service's address, ISOCOST_KEY the caller's key. Ends
+with 1 as soon as a call is not answered as its task should be.
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+WORDS = "Hello!"
+ASKS = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": WORDS}], "max_tokens": 8}),
+    "complete": ("/v1/completions", {"prompt": WORDS, "max_tokens": 8}),
+    "embed": ("/v1/embeddings", {"input": [WORDS]}),
+    "classify": ("/v1/classify", {"input": [WORDS], "labels": ["greeting", "farewell"]}),
+}
+
+
+def said(task, answer):
+    """What matters of the answer. Raises where it is not there."""
+    if task == "chat":
+        return repr(answer["choices"][0]["message"]["content"])
+    if task == "complete":
+        return repr(answer["choices"][0]["text"])
+    if task == "embed":
+        return f"{len(answer['data'][0]['embedding'])} numbers"
+    return json.dumps(answer)[:200]
+
+
+def main():
+    for call in os.environ["CALLS"].split(","):
+        route, task = call.split(":")
+        path, body = ASKS[task]
+        request = urllib.request.Request(
+            os.environ["ROUTER"] + path,
+            json.dumps({"model": route, **body}).encode(),
+            {"content-type": "application/json", "authorization": "Bearer " + os.environ["ISOCOST_KEY"]},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as got:
+                answer, headers = json.load(got), got.headers
+            print(f"{route}: {said(task, answer)} by {headers['x-isocost-backend']}, USD {headers['x-isocost-cost-usd']}")
+        except urllib.error.HTTPError as refused:
+            sys.exit(f"{route}: {refused.code} {refused.read(2000).decode(errors='replace')}")
+        except (OSError, ValueError, LookupError) as wrong:
+            sys.exit(f"{route}: {wrong!r}")
+
+
+main()

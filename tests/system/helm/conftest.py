@@ -1,0 +1,16 @@
+"""All of them render through the same cache, so one worker runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("helm"))
+            item.add_marker(pytest.mark.system)
