@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= cpu
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system bench load lock image k8s format clean
+.PHONY: help install run run-all race test lint unit system bench load helm chart lock image k8s format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,12 @@ bench: .venv/installed ## measure against alternatives in one run; writes bench/
 
 load: .venv/installed ## a short Locust run against the running router, with a verdict
 	$(BIN)/python -m load_tests.run --profile $(or $(PROFILE),smoke)
+
+helm: .venv/installed ## check the chart: Helm 3 and 4, Kubernetes schemas, snapshots, refusals
+	$(BIN)/pytest tests/system/helm
+
+chart: .venv/installed ## write the chart's README and snapshots anew
+	$(BIN)/python -m tests.system.helm.update
 
 lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the newest
 	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet uv==0.13.9

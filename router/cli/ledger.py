@@ -23,7 +23,8 @@ from router.cli import parser
 from router.config import ConfigError, read
 from router.core.money import usd
 from router.ledger.books import Difference, audit
-from router.ledger.database import address, engine, step, upgrade
+from router.ledger.database import address, migrate
+from router.ledger.migrations import HEAD
 from router.ledger.writer import Timing
 
 
@@ -47,7 +48,7 @@ def main(words: list[str]) -> int:
     except ConfigError as exc:
         print(f"isocost ledger: {exc}", file=sys.stderr)
         return 2
-    except SQLAlchemyError as exc:
+    except (SQLAlchemyError, OSError) as exc:
         # The driver's own words alone: the statement and its values are nobody's business.
         said = str(getattr(exc, "orig", None) or type(exc).__name__).splitlines()[0]
         print(f"isocost ledger: the store cannot be used: {said}", file=sys.stderr)
@@ -66,14 +67,8 @@ def _store(options: Namespace) -> URL:
 
 
 def _migrate(url: URL) -> int:
-    made = engine(url)
-    try:
-        before = step(made)
-        upgrade(url)
-        now = step(made)
-    finally:
-        made.dispose()
-    print(f"schema {now}: nothing to do" if before == now else f"schema {before or 'none'} -> {now}")
+    was = migrate(url)
+    print(f"schema {HEAD}: nothing to do" if was == HEAD else f"schema {was or 'none'} -> {HEAD}")
     return 0
 
 

@@ -82,6 +82,14 @@ def engine(url: URL, *, patience: float = 5.0) -> Engine:
 
 def upgrade(url: URL) -> None:
     """Bring the schema to its newest step, or make it. Safe from many processes at once."""
+    migrate(url)
+
+
+def migrate(url: URL) -> str | None:
+    """Bring the schema to its newest step, or make it; the step that it was at.
+
+    Safe from many processes at once.
+    """
     if url.get_backend_name() == "sqlite":
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     made = engine(url, patience=30.0)
@@ -89,16 +97,12 @@ def upgrade(url: URL) -> None:
         with made.begin() as connection:
             if made.dialect.name == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-            if _step(connection) != HEAD:
+            found = _step(connection)
+            if found != HEAD:
                 _run(connection)
+            return found
     finally:
         made.dispose()
-
-
-def step(made: Engine) -> str | None:
-    """Which step the schema is at; None before the first."""
-    with made.connect() as connection:
-        return _step(connection)
 
 
 def _step(connection: Connection) -> str | None:

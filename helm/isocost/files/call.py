@@ -12,7 +12,10 @@ import urllib.request
 
 WORDS = "Hello!"
 ASKS = {
-    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": WORDS}], "max_tokens": 8}),
+    "chat": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": WORDS}], "max_tokens": 8},
+    ),
     "complete": ("/v1/completions", {"prompt": WORDS, "max_tokens": 8}),
     "embed": ("/v1/embeddings", {"input": [WORDS]}),
     "classify": ("/v1/classify", {"input": [WORDS], "labels": ["greeting", "farewell"]}),
@@ -37,12 +40,16 @@ def main():
         request = urllib.request.Request(
             os.environ["ROUTER"] + path,
             json.dumps({"model": route, **body}).encode(),
-            {"content-type": "application/json", "authorization": "Bearer " + os.environ["ISOCOST_KEY"]},
+            {
+                "content-type": "application/json",
+                "authorization": "Bearer " + os.environ["ISOCOST_KEY"],
+            },
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as got:
                 answer, headers = json.load(got), got.headers
-            print(f"{route}: {said(task, answer)} by {headers['x-isocost-backend']}, USD {headers['x-isocost-cost-usd']}")
+            by, cost = headers["x-isocost-backend"], headers["x-isocost-cost-usd"]
+            print(f"{route}: {said(task, answer)} by {by}, USD {cost}")
         except urllib.error.HTTPError as refused:
             sys.exit(f"{route}: {refused.code} {refused.read(2000).decode(errors='replace')}")
         except (OSError, ValueError, LookupError) as wrong:

@@ -1,15 +1,15 @@
 {{/* What `helm test` calls, as route:task by commas: those named, else the first route of each task that it knows. */}}
 {{- define "isocost.calls" -}}
-{{- $root := . -}}
+{{- $routes := (include "isocost.given" . | fromYaml).routes | default dict -}}
 {{- $found := list -}}
 {{- if .Values.tests.routes -}}
 {{- range .Values.tests.routes -}}
-{{- $found = append $found (printf "%s:%s" . (get (get $root.Values.config.routes . | default dict) "task")) -}}
+{{- $found = append $found (printf "%s:%s" . (get (get $routes . | default dict) "task")) -}}
 {{- end -}}
 {{- else -}}
 {{- range $task := list "chat" "embed" "complete" "classify" -}}
 {{- $first := "" -}}
-{{- range $name, $route := $root.Values.config.routes -}}
+{{- range $name, $route := $routes -}}
 {{- if and (not $first) (eq $route.task $task) -}}{{- $first = $name -}}{{- end -}}
 {{- end -}}
 {{- if $first -}}{{- $found = append $found (printf "%s:%s" $first $task) -}}{{- end -}}

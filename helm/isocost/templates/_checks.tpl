@@ -4,7 +4,7 @@ What values.schema.json cannot say: every fault is told, with what to write inst
 {{- define "isocost.faults" -}}
 {{- $root := . -}}
 {{- $faults := list -}}
-{{- $config := .Values.config -}}
+{{- $config := include "isocost.given" . | fromYaml -}}
 {{- $groups := include "isocost.groups" . | fromYaml -}}
 
 {{- if not (and $config.backends $config.routes) -}}

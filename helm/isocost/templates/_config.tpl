@@ -8,7 +8,7 @@ The configuration file, from .Values.config and what only the chart knows:
 */}}
 {{- define "isocost.config" -}}
 {{- $root := . -}}
-{{- $config := deepCopy .Values.config -}}
+{{- $config := include "isocost.given" . | fromYaml -}}
 {{- if include "isocost.database" . -}}
 {{- $ledger := default dict $config.ledger -}}
 {{- if not (or $ledger.url $ledger.url_env) -}}
@@ -38,6 +38,21 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $path := ternary "" "/v1" (has $backend.api (list "elevenlabs" "deepl")) -}}
 {{- $base := printf "http://%s-sandbox:8090%s" (include "isocost.fullname" $root) $path -}}
 {{- $_ := set $backend "sandbox" (dict "base" $base) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* .Values.config without what a later file of values has set to null. */}}
+{{- define "isocost.given" -}}
+{{- $config := dict -}}
+{{- range $part, $said := .Values.config -}}
+{{- if has $part (list "backends" "routes") -}}
+{{- $kept := dict -}}
+{{- range $name, $spec := $said -}}{{- if $spec -}}{{- $_ := set $kept $name $spec -}}{{- end -}}{{- end -}}
+{{- $_ := set $config $part $kept -}}
+{{- else if not (kindIs "invalid" $said) -}}
+{{- $_ := set $config $part $said -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
@@ -104,7 +119,7 @@ The configuration file, from .Values.config and what only the chart knows:
 
 {{/* Whether any backend is a paid API that routers reach from the cluster. */}}
 {{- define "isocost.vendors" -}}
-{{- range $name, $backend := .Values.config.backends -}}
+{{- range $name, $backend := (include "isocost.given" . | fromYaml).backends -}}
 {{- if not (or (eq $backend.api "torchserve") (contains "http://" (default "" $backend.base))) -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}

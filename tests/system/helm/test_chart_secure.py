@@ -115,14 +115,24 @@ def test_policies_deny_all_and_allow_what_is_needed() -> None:
     assert not {"ingress", "egress"} & set(deny)
     into = _allowed(documents, "torchserve", "ingress")
     assert [rule["ports"] for rule in into] == [[{"port": "inference"}, {"port": "status"}]]
-    assert into[0]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "router"
+    assert (
+        into[0]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "router"
+    )
     assert _allowed(documents, "torchserve", "egress") == []
     out = _allowed(documents, "router", "egress")
-    assert [[port["port"] for port in rule["ports"]] for rule in out] == [[53, 53], [8085, 8084], [443], [5432]]
+    assert [[port["port"] for port in rule["ports"]] for rule in out] == [
+        [53, 53],
+        [8085, 8084],
+        [443],
+        [5432],
+    ]
     vendors = out[2]["to"][0]["ipBlock"]
     assert "169.254.0.0/16" in vendors["except"], "the cloud's metadata must stay out of reach"
     assert _allowed(documents, "check", "egress") == []
-    assert [rule["ports"][0]["port"] for rule in _allowed(documents, "migrate", "egress")] == [53, 5432]
+    assert [rule["ports"][0]["port"] for rule in _allowed(documents, "migrate", "egress")] == [
+        53,
+        5432,
+    ]
 
 
 def test_only_downloads_let_models_out() -> None:
@@ -153,7 +163,10 @@ def test_selectors_find_their_pods_and_no_others(name: str) -> None:
 def test_names_differ_and_fit() -> None:
     """Objects of one kind have names of their own, with the longest release and group that are allowed."""
     long = "a" * 53
-    values = {"fullnameOverride": long, "torchserve": {"groups": {"a" * 12: {"models": ["tinybert"]}}}}
+    values = {
+        "fullnameOverride": long,
+        "torchserve": {"groups": {"a" * 12: {"models": ["tinybert"]}}},
+    }
     for documents in (*map(render, RENDERS.values()), render(RENDERS["ha"], values=values)):
         names = [(doc["kind"], doc["metadata"]["name"]) for doc in documents]
         assert all(a != b for a, b in pairwise(names))

@@ -19,7 +19,12 @@ from tests.system.helm import tools
 from tests.system.helm.charts import CHART, HELMS, KUBES, PROFILES, RENDERS, Doc, render
 
 CRDS = Path(__file__).parent / "crds"
-OPERATORS = ("keda.sh/", "monitoring.coreos.com/", "gateway.networking.k8s.io/", "external-secrets.io/")
+OPERATORS = (
+    "keda.sh/",
+    "monitoring.coreos.com/",
+    "gateway.networking.k8s.io/",
+    "external-secrets.io/",
+)
 
 
 @pytest.mark.parametrize("helm", HELMS)

