@@ -57,7 +57,7 @@ FROM ${PYTHON} AS base
 # No entry in /etc/passwd is needed: what asks for a name is told one.
 ENV PATH=/opt/isocost/bin:$PATH PYTHONPATH=/opt/isocost/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp USER=isocost LOGNAME=isocost
-RUN mkdir -p /etc/isocost /var/lib/isocost && chown 65532:65532 /var/lib/isocost
+RUN mkdir -p /etc/isocost /var/lib/isocost && chmod 1777 /var/lib/isocost
 WORKDIR /var/lib/isocost
 STOPSIGNAL SIGTERM
 LABEL org.opencontainers.image.vendor="Isocost" org.opencontainers.image.licenses="Apache-2.0"

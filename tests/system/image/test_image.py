@@ -95,6 +95,7 @@ class House:
             return answer.headers["x-isocost-backend"], json.load(answer)
 
     def ready(self) -> bool:
+        assert self.torchserve.state()["Running"], self.torchserve.log()
         with urlopen(f"http://127.0.0.1:{self.status}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
 
@@ -112,19 +113,33 @@ def house(tmp_path_factory: pytest.TempPathFactory):
             each.remove()
 
 
+def inspected(target: str):
+    return json.loads(podman("image", "inspect", f"localhost/isocost/{target}:dev"))[0]
+
+
 @pytest.mark.parametrize("target", ["router", "torchserve"])
 def test_an_image_says_what_it_is(target):
     """A numeric user, a signal that drains, a check of health, labels; the entrypoint has no shell."""
-    config = json.loads(
-        podman("inspect", "--format", "{{json .Config}}", f"localhost/isocost/{target}:dev")
-    )
+    image = inspected(target)
+    config = image["Config"]
     assert int(config["User"].split(":")[0]) > 0
-    assert config["StopSignal"] in {"SIGTERM", "15"}
-    assert config["Healthcheck"]["Test"][0] == "CMD"
-    assert "sh" not in config["Entrypoint"][0]
-    labels = config["Labels"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert image["Healthcheck"]["Test"][0] == "CMD"
+    assert "/sh" not in config["Entrypoint"][0]
     for name in ("title", "description", "version", "revision", "licenses"):
-        assert labels[f"org.opencontainers.image.{name}"]
+        assert config["Labels"][f"org.opencontainers.image.{name}"]
+
+
+def test_the_check_of_health_tells_the_truth(house):
+    """It passes while the program answers, and fails where nothing does."""
+    for target, meant, port in (
+        ("router", "8080", house.port),
+        ("torchserve", "8084", house.status),
+    ):
+        words = inspected(target)["Healthcheck"]["Test"][1:]
+        for given, passes in ((str(port), True), (str(free_port()), False)):
+            asked = [word.replace(meant, given) for word in words]
+            assert (getattr(house, target).inside(*asked).returncode == 0) is passes
 
 
 def test_images_hold_no_tools(house):
@@ -208,14 +223,16 @@ def test_the_signal_drains(house, target):
     """A stream that is under way at SIGTERM arrives whole; then the container ends with 0."""
     container = getattr(house, target)
     url = f"http://127.0.0.1:{house.port}/v1/chat/completions"
-    body = CHAT | {"stream": True, "max_tokens": 200}
+    story = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
+    body = CHAT | {"stream": True, "max_tokens": 250, "messages": story}
     head = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     with urlopen(Request(url, json.dumps(body).encode(), head), timeout=120) as answer:
-        assert (
-            answer.headers["x-isocost-backend"] == "local-chat" if target == "torchserve" else True
-        )
-        first = answer.readline()
+        served = answer.headers["x-isocost-backend"]
+        text = answer.readline()
         container.terminate()
-        text = first + answer.read()
-    assert text.rstrip().endswith(b"data: [DONE]")
+        told = time.monotonic()
+        text += answer.read()
+    assert served == "local-chat" or target == "router"
+    assert b"data: [DONE]" in text
+    assert time.monotonic() - told > 0.2, "the stream was over before the signal"
     assert container.ended(60) == 0
