@@ -67,6 +67,9 @@ lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the 
 image: ## build the images isocost/router and isocost/torchserve with podman or docker; TORCH=cuda for GPUs
 	./image/build
 
+k8s: .venv/installed ## try the chart on a real cluster of one node (docs/kubernetes-lab.md); KEEP=1 leaves it running
+	ISOCOST_K8S=1 $(BIN)/pytest -v tests/k8s
+
 format: .venv/installed ## format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
