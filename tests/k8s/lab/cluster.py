@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,18 +182,10 @@ def _archive() -> Path:
 
 def _pause() -> None:
     """What holds a pod's namespaces: Debian's catatonit, alone in an image."""
-    recipe = 'FROM scratch\nCOPY catatonit /pause\nENTRYPOINT ["/pause", "-P"]\n'
-    folder = "/usr/libexec/podman"
-    must(
-        "podman",
-        "build",
-        "--quiet",
-        "--format",
-        "docker",
-        "--tag",
-        IMAGES[2],
-        "--file",
-        "-",
-        folder,
-        input=recipe,
-    )
+    program = shutil.which("catatonit")
+    assert program, "catatonit is not installed"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(program, Path(folder) / "pause")
+        recipe = 'FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause", "-P"]\n'
+        Path(folder, "Dockerfile").write_text(recipe)
+        must("podman", "build", "--quiet", "--format", "docker", "--tag", IMAGES[2], folder)
