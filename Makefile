@@ -28,8 +28,8 @@ model_store/trained/dates-en-de-small/model.safetensors: .venv/installed
 run-all: model_store/trained/dates-en-de-small/model.safetensors ## the same with every task and every vendor
 	@$(BIN)/isocost run --config isocost-all.yaml
 
-race: .venv/installed ## many callers, two routers, a few cents: on SQLite and on PostgreSQL
-	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) ISOCOST_RACE_CALLERS=200 $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
+race: .venv/installed ## 200 callers, three processes, a few cents: on SQLite and on PostgreSQL
+	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
 
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .

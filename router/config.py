@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from router.core.call import Criticality
 from router.core.task import Task
 
 
@@ -87,8 +88,16 @@ class LimitsConfig(_Strict):
     in_flight: int = Field(
         default=256, ge=1, description="calls in flight at most; more are refused"
     )
+    connect: Seconds = Field(default=5.0, description="longest wait for a connection")
     first_event: Seconds | None = Field(
         default=None, description="longest silence before a first event"
+    )
+    idle: Seconds | None = Field(
+        default=30.0, description="longest silence between two pieces of a stream"
+    )
+    adaptive: bool | None = Field(
+        default=None,
+        description="fewer while it becomes slower; if unset, on when priced by the hour",
     )
 
 
@@ -99,8 +108,12 @@ class BreakerConfig(_Strict):
     window: Seconds = 20.0
     least: int = Field(default=20, ge=1)
     share: float = Field(default=0.5, gt=0, le=1)
-    cooldown: Seconds = 1.0
+    slow: Seconds | None = Field(
+        default=None, description="a slower answer, or first event, counts as bad"
+    )
+    cooldown: Seconds = 5.0
     cooldown_max: Seconds = 60.0
+    probes: int = Field(default=3, ge=1, le=100, description="good calls that close it again")
 
 
 class LanguagesConfig(_Strict):
@@ -215,6 +228,19 @@ class LedgerConfig(_Strict):
     durable: bool = Field(default=False, description="SQLite: survive a loss of power, too")
 
 
+class CacheConfig(_Strict):
+    """Where answers are kept, for routes that say `cache`, see docs/caching.md."""
+
+    max_mb: float = Field(
+        default=64, gt=0, description="MiB of answers in each process; the oldest unused go first"
+    )
+    url: str | None = Field(
+        default=None, description="redis://... of a Redis or Valkey that replicas share"
+    )
+    url_env: str | None = Field(default=None, description="environment variable that holds it")
+    timeout: Seconds = Field(default=0.05, description="longest wait for it")
+
+
 class JournalConfig(_Strict):
     """How long the records of calls stay, see docs/journal.md."""
 
@@ -227,10 +253,59 @@ class JournalConfig(_Strict):
     )
 
 
-class FailureConfig(_Strict):
-    """What to do when a backend fails."""
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
-    attempts: int = Field(default=3, ge=1, le=10, description="backends tried per call at most")
+
+def _after(value: Any) -> Any:
+    if isinstance(value, str) and value in _QUANTILES:
+        return value
+    try:
+        return _seconds(value)
+    except ValueError:
+        raise ValueError(
+            f"write one of {', '.join(_QUANTILES)}, or a duration such as 800ms"
+        ) from None
+
+
+class HedgeConfig(_Strict):
+    """A second attempt beside a slow one, see docs/failures.md."""
+
+    after: Annotated[
+        Literal["p50", "p90", "p95", "p99"] | Annotated[float, Field(gt=0)],
+        BeforeValidator(_after),
+    ] = Field(default="p95", description="quantile of the backend's own times, or a duration")
+    percent: float = Field(default=5.0, gt=0, le=50, description="of the route's calls at most")
+    paid_twice: bool = Field(default=False, description="beside a paid attempt, another paid one")
+
+    @property
+    def quantile(self) -> float | None:
+        """The share that `after` names; None when it is a duration."""
+        return _QUANTILES[self.after] if isinstance(self.after, str) else None
+
+
+class FailureConfig(_Strict):
+    """What to do when a backend fails, see docs/failures.md."""
+
+    attempts: int = Field(default=3, ge=1, le=10, description="attempts per call at most")
+    retries: int = Field(
+        default=1, ge=0, le=5, description="times one that failed is asked again, after all others"
+    )
+    hedge: HedgeConfig | None = None
+    on_broken_stream: Literal["error", "continue"] = Field(
+        default="error", description="what follows a stream of text that breaks off"
+    )
+
+
+class RouteCacheConfig(_Strict):
+    """Equal calls get the same answer again, where the request determines it."""
+
+    ttl: Seconds = Field(description="seconds for which an answer is given again")
+    scope: Literal["key", "shared"] = Field(
+        default="key", description="each key has answers of its own, or all share them"
+    )
+    stale: Seconds | None = Field(
+        default=None, description="seconds after that, in which it is given if no backend answers"
+    )
 
 
 class RouteConfig(_Strict):
@@ -253,6 +328,9 @@ class RouteConfig(_Strict):
     mixed_vectors: bool = Field(
         default=False, description="embeddings of different models may answer this route"
     )
+    cache: RouteCacheConfig | None = Field(
+        default=None, description="keep answers, and give them again; off when not set"
+    )
 
 
 class RatesConfig(_Strict):
@@ -273,6 +351,9 @@ class KeyConfig(_Strict):
     routes: list[str] | None = None
     tasks: list[Task] | None = Field(default=None, description="tasks it may ask for; all if unset")
     rates: RatesConfig = RatesConfig()
+    criticality: Criticality | None = Field(
+        default=None, description="the highest that its calls may have; any if unset"
+    )
     expires: datetime | None = Field(
         default=None, description="refused from then on; UTC when it names no zone"
     )
@@ -290,6 +371,16 @@ class AdminConfig(_Strict):
     key_file: str | None = Field(default=None, description="file with its key; may change")
 
 
+class AdmissionConfig(_Strict):
+    """How many calls one process serves at once, see docs/admission.md."""
+
+    in_flight: int = Field(default=2048, ge=1, description="calls in progress at most")
+    adaptive: bool = Field(default=True, description="fewer while the process is too busy")
+    lag: Seconds = Field(
+        default=0.05, description="wait for the process's turn from which on it is too busy"
+    )
+
+
 class ServerConfig(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -299,6 +390,13 @@ class ServerConfig(_Strict):
         default=40, gt=0, description="the same for calls that carry audio or images"
     )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
+    admission: AdmissionConfig = AdmissionConfig()
+    connections: int = Field(
+        default=4096, ge=1, description="open at most; requests on more are refused"
+    )
+    bodies_mb: float = Field(
+        default=512, gt=0, description="MiB of all bodies under way; more are refused"
+    )
     admin: AdminConfig | None = Field(default=None, description="the admin API is served if set")
 
 
@@ -315,6 +413,7 @@ class Config(_Strict):
     )
     budgets: list[BudgetConfig] = Field(default_factory=list)
     journal: JournalConfig = JournalConfig()
+    cache: CacheConfig = CacheConfig()
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",
@@ -329,7 +428,7 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{source}: not YAML: {exc}") from exc
+        raise ConfigError(f"{source}: not YAML: {_unread(exc)}") from None
     faults = list(_doubled(node, (), set()))
     try:
         config = Config.model_validate(data if data is not None else {})
@@ -338,6 +437,15 @@ def parse(text: str, *, source: str = "isocost.yaml") -> Config:
     if faults:
         raise ConfigError(f"{source}:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
     return config
+
+
+def _unread(exc: Exception) -> str:
+    """What is wrong and where, without the line itself: there may be a password in it."""
+    mark = getattr(exc, "problem_mark", None)
+    if mark is None:
+        return type(exc).__name__
+    wrong = getattr(exc, "problem", None) or "cannot be read"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {wrong}"
 
 
 def read(path: Path) -> Config:

@@ -60,6 +60,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     saved: int | None
     baseline: str = ""
     """The backend that `saved` is stated against; "" where the route has none."""
+    criticality: str = "critical"
 
     def json(self) -> dict[str, Any]:
         """Money in USD as exact decimals, times in seconds."""
@@ -73,11 +74,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
             "task": self.task,
             "stream": self.stream,
             "tags": sorted(self.tags),
+            "criticality": self.criticality,
             "input_tokens_predicted": self.input_tokens,
             "output_limit": self.output_limit,
             "verdict": ending.verdict.name,
             "status": ending.status,
             "backend": ending.backend or None,
+            "cache": ending.cache or None,
             "seconds": round(ending.seconds, 6),
             "first_event_seconds": ending.first,
             "usage": None if ending.usage is None else used(ending.usage),
@@ -93,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "backend": attempt.backend,
+        "kind": attempt.kind,
         "verdict": attempt.verdict.name if attempt.verdict else None,
         "detail": attempt.detail or None,
         "seconds": round(attempt.seconds, 6),
@@ -132,6 +136,7 @@ class Decisions:
             ending,
             saved(ending, route),
             route.baseline.name if route is not None and route.baseline is not None else "",
+            call.criticality,
         )
         if self.size:
             self._kept.pop(call.id, None)  # an id that is used again counts as new

@@ -14,6 +14,7 @@ Source: RFC 7523; https://developers.google.com/identity/protocols/oauth2/servic
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from calendar import timegm
@@ -31,6 +32,7 @@ EARLY = 600.0
 """Seconds before its end from which a token is renewed, a quarter of its life at most."""
 PATIENCE = 10.0
 """Seconds that one question to the token's server may take."""
+_SIGNED = re.compile(r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}(\.[A-Za-z0-9_-]+)?")
 PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds between one failure and the next try."""
 
@@ -150,5 +152,6 @@ def _ask(account: Any) -> tuple[str, float]:
 
 def _said(exc: Exception) -> str:
     """What can be told of a failure: its first sentence; what follows may hold the answer."""
-    first = exc.args[0] if exc.args else ""
-    return f"{type(exc).__name__}: {str(first)[:200]}"
+    first = str(exc.args[0]) if exc.args else ""
+    # It may quote the assertion, which opens the account for an hour.
+    return f"{type(exc).__name__}: {_SIGNED.sub('[signed]', first)[:200]}"

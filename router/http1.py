@@ -68,6 +68,35 @@ class Pool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
 
+    async def take(self, origin: Origin, seconds: float = CONNECT_SECONDS) -> Connection:
+        """A connection to use once, idle or new within *seconds*. Raises ConnectFailed."""
+        return self._idling(origin) or await self._connect(origin, seconds)
+
+    async def ask(
+        self,
+        connection: Connection,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        whole: bool = True,
+    ) -> Response:
+        """Send one request; its response when it is *whole*, or after its headers.
+
+        GET without a body, POST with one. Raises Broken. Cancelling it closes the connection; a
+        response that is not whole must be closed.
+        """
+        try:
+            request = _request(connection.origin, path, body, headers or {})
+            await connection.ask(request, whole=whole)
+        except BaseException:
+            connection.abort()
+            raise
+        response = Response(connection, self)
+        if connection.complete:
+            response.finish()
+        return response
+
     async def exchange(
         self,
         origin: Origin,
@@ -77,21 +106,8 @@ class Pool:
         *,
         whole: bool = True,
     ) -> Response:
-        """Send one request; its response when it is *whole*, or after its headers.
-
-        GET without a body, POST with one. Raises ConnectFailed, Broken. Cancelling it closes the
-        connection; a response that is not whole must be closed.
-        """
-        connection = self._take(origin) or await self._connect(origin)
-        try:
-            await connection.ask(_request(origin, path, body, headers or {}), whole=whole)
-        except BaseException:
-            connection.abort()
-            raise
-        response = Response(connection, self)
-        if connection.complete:
-            response.finish()
-        return response
+        """Take a connection and ask. Raises ConnectFailed, Broken."""
+        return await self.ask(await self.take(origin), path, body, headers, whole=whole)
 
     def put(self, connection: Connection) -> None:
         """Keep a connection whose answer is over for the next call, if it can be."""
@@ -113,7 +129,7 @@ class Pool:
                 connection.abort()
         self._idle.clear()
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _idling(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -122,18 +138,18 @@ class Pool:
             connection.abort()
         return None
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: Origin, seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
         tls = None
         if origin.tls:
             tls = self._tls = self._tls or ssl.create_default_context()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(seconds):
                 _, protocol = await loop.create_connection(
                     lambda: Connection(origin, self), origin.host, origin.port, ssl=tls
                 )
         except TimeoutError as exc:
-            raise ConnectFailed(f"no connection within {CONNECT_SECONDS:g} s") from exc
+            raise ConnectFailed(f"no connection within {seconds:.3g} s") from exc
         except OSError as exc:  # refused, unreachable, unknown name, certificate
             raise ConnectFailed(exc.strerror or str(exc)) from exc
         return protocol
@@ -170,10 +186,10 @@ class Response:
         if connection is not None:
             self._pool.put(connection)
 
-    def expire(self) -> None:
-        """The deadline has passed: a reader that waits, or comes again, gets Broken."""
+    def expire(self, why: str) -> None:
+        """Its time is over: a reader that waits, or comes again, gets Broken."""
         if self._connection is not None:
-            self._connection.fail("the deadline passed before the stream was over")
+            self._connection.fail(why)
 
     def close(self) -> None:
         """Leave: an answer that is not over yet takes its connection along."""

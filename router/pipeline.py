@@ -9,7 +9,7 @@ with all of them and leaves what runs untouched.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,9 @@ import msgspec
 
 from router import apis
 from router.admin.leases import Leases, lease
+from router.cache.memory import Memory
+from router.cache.redis import Shared, connect
+from router.cache.stores import Stores
 from router.config import (
     BackendConfig,
     BudgetConfig,
@@ -27,6 +30,7 @@ from router.config import (
     ConfigError,
     KeyConfig,
     QuantileConfig,
+    RouteCacheConfig,
     RouteConfig,
 )
 from router.config import seconds_worth as worth
@@ -35,9 +39,10 @@ from router.core.api import Api, Endpoint
 from router.core.call import Call, Key, Usage
 from router.core.gate import Clock
 from router.core.money import Price, pico
-from router.core.reply import Reply
+from router.core.reply import CACHE, Reply
 from router.core.service import Layer, Service, stack
 from router.core.task import Task
+from router.gates.admission import Admission, Process
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -50,13 +55,14 @@ from router.gates.retries import Retries
 from router.google_token import unasked
 from router.layers.adapt import adapt
 from router.layers.booking import Booking
+from router.layers.cache import Policy, cache
 from router.layers.dispatch import dispatch
 from router.layers.guard import guard
 from router.layers.observe import Record, observe
 from router.layers.spend import no_units, spend
 from router.ledger.budget import EACH, Budget, Kind, Scope
 from router.ledger.ledger import Ledger
-from router.plan import BY_UNIT, Backend, Effect, Gates, Promise, Route
+from router.plan import BY_UNIT, Backend, Effect, Gates, Hedge, Promise, Route
 from router.prices import listed
 from router.rules import RuleError, compile_rule
 from router.secrets import Secret, SecretError, secret
@@ -111,8 +117,12 @@ class Pipeline(msgspec.Struct, frozen=True):
     doors: dict[tuple[str, Task], str]
     """(wire, task) -> the route of calls whose body has no place for one."""
     budgets: tuple[Budget, ...]
-    statuses: tuple[tuple[str, str, Health], ...]
-    """(status URL, model, gate to tell) of the backends that have a status page."""
+    admission: Process
+    """How many calls are in progress, and may be."""
+    statuses: tuple[tuple[str, str, Gates], ...]
+    """(status URL, model, gates to tell) of the backends that have a status page."""
+    stores: Stores
+    """Of answers that are kept."""
     warnings: tuple[str, ...]
 
 
@@ -124,15 +134,16 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
     world = msgspec.structs.replace(world, exchange=config.exchange, unreachable=unreachable)
     keys = _collect(faults, "keys", partial(_keys, config, world, old)) or Keys({})
     rates = old.rates if old else Rates(world.now)
+    admission = old.admission if old else Process(world.now)
     backends: dict[str, Backend] = {}
     for name, spec in config.backends.items():
         made = _collect(faults, f"backends.{name}", partial(_backend, name, spec, world, old))
         if made is not None:
             backends[name] = made
     routes: dict[str, Route] = {}
-    for name, route in config.routes.items():
-        kept = old.routes[name].forecast if old and name in old.routes else Forecast()
-        make = partial(_route, name, route, backends, config, kept)
+    for name in config.routes:
+        was = old.routes.get(name) if old else None
+        make = partial(_route, name, backends, config, world.now, was)
         built = _collect(faults, f"routes.{name}", make)
         if built is not None:
             routes[name] = built
@@ -142,12 +153,17 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         compiled = _collect(faults, f"budgets.{index}", partial(_budget, wanted, config))
         if compiled is not None:
             budgets.append(compiled)
+    stores = _collect(faults, "cache", partial(_stores, config, world, old))
     if faults:
         raise ConfigError("\n".join(f"  {fault}" for fault in faults))
-    for name, spec in config.backends.items():
-        # Gates that were carried over are in use: they change only once nothing can fail any more.
-        gates = backends[name].gates
-        gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
+    # Gates that were carried over are in use: they change only once nothing can fail any more.
+    _tune(config, backends, admission)
+    stores.memory.resize(int(config.cache.max_mb * 1024 * 1024))
+    policies = {
+        name: _policy(spec.cache, routes[name], config)
+        for name, spec in config.routes.items()
+        if spec.cache is not None
+    }
     if keys.open:
         warnings.append(NO_KEYS)
     service = stack(
@@ -155,14 +171,18 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         observe(world.record, world.now),
         # Who is it, and may it, and not too often: before anything that costs. Then what the route
         # learns from its answers, whichever backend gave them.
-        _enter(keys, rates, routes, world.now),
+        _enter(keys, rates, routes, policies.keys(), world.now),
         # After this process's own rates: those cost nothing, and refuse most of what is too much.
         lease(world.leases),
+        # After everything that asks who calls, before everything that asks what serving costs.
+        *([cache(policies, stores, world.now, world.wall)] if policies else ()),
+        # Before any backend is chosen, after all that answers without one.
+        guard((admission,), world.now),
         # The one service that knows that backends are many.
         service=dispatch(routes, world.now),
     )
     statuses = tuple(
-        (spec.status, spec.model, backends[name].gates.health)
+        (spec.status, spec.model, backends[name].gates)
         for name, spec in config.backends.items()
         if spec.status
     )
@@ -177,9 +197,21 @@ def build(config: Config, world: World, old: Pipeline | None = None) -> Pipeline
         rates,
         doors,
         tuple(budgets),
+        admission,
         statuses,
+        stores,
         tuple(warnings),
     )
+
+
+def _tune(config: Config, backends: Mapping[str, Backend], admission: Process) -> None:
+    for name, spec in config.backends.items():
+        gates = backends[name].gates
+        gates.in_flight.limit, gates.meter.concurrency = spec.limits.in_flight, _concurrency(spec)
+        if gates.admission is not None:
+            gates.admission.resize(spec.limits.in_flight, _known(spec))
+    allowed = config.server.admission
+    admission.configure(allowed.in_flight, allowed.lag, adaptive=allowed.adaptive)
 
 
 def _doors(config: Config) -> dict[tuple[str, Task], str]:
@@ -231,9 +263,15 @@ def _collect(faults: list[str], where: str, make: Callable[[], Any]) -> Any:
         return None
 
 
-def _enter(keys: Keys, rates: Rates, routes: dict[str, Route], now: Clock) -> Layer:
+def _enter(
+    keys: Keys, rates: Rates, routes: dict[str, Route], caching: Collection[str], now: Clock
+) -> Layer:
     def layer(inner: Service) -> Service:
-        guards = {name: guard((keys, rates, r.forecast), now)(inner) for name, r in routes.items()}
+        guards = {
+            # Where answers are kept, the forecast learns below the cache.
+            name: guard((keys, rates) if name in caching else (keys, rates, r.forecast), now)(inner)
+            for name, r in routes.items()
+        }
 
         async def limited(call: Call) -> Reply:
             reply = await guards[call.route](call)
@@ -247,6 +285,48 @@ def _enter(keys: Keys, rates: Rates, routes: dict[str, Route], now: Clock) -> La
         return entered
 
     return layer
+
+
+def _stores(config: Config, world: World, old: Pipeline | None) -> Stores:
+    """The old ones, unless they are elsewhere now."""
+    spec = config.cache
+    url = spec.url
+    if spec.url_env is not None:
+        if url is not None:
+            raise ConfigError("give url or url_env, not both")
+        url = world.env.get(spec.url_env, "")
+        if not url:
+            raise ConfigError(f"url_env: environment variable {spec.url_env} is not set")
+    if CACHE in config.backends and any(r.cache is not None for r in config.routes.values()):
+        raise ConfigError(f"a backend is named {CACHE!r}, as the cache is in metrics: rename it")
+    memory = old.stores.memory if old else Memory(0, world.now)
+    where = None if url is None else sha256(f"{spec.timeout} {url}".encode()).digest()
+    if old is not None and old.stores.where == where:
+        return Stores(memory, old.stores.shared, world.now, world.wall, where)
+    shared = None
+    if url is not None:
+        shared = Shared(connect(url, spec.timeout), spec.timeout, world.now)
+    return Stores(memory, shared, world.now, world.wall, where)
+
+
+UNANSWERING = {"limits", "breaker", "price", "status", "key_env", "key_file", "credentials_file"}
+"""What of a backend's configuration cannot change an answer."""
+
+
+def _policy(spec: RouteCacheConfig, route: Route, config: Config) -> Policy:
+    """Answers of another configuration of the route have other names, so they are never given."""
+    said = config.routes[route.name]
+    parts = [said.model_dump_json(exclude={"cache", "promise", "failure", "baseline"})]
+    for written in said.backends:
+        parts.append(config.backends[written].model_dump_json(exclude=UNANSWERING))
+    parts += [f"{b.name} {b.local}" for b in route.backends]
+    return Policy(
+        route=route,
+        ttl=spec.ttl,
+        stale=spec.stale or 0.0,
+        shared=spec.scope == "shared",
+        config=sha256("\n".join(parts).encode()).digest(),
+    )
 
 
 def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:
@@ -276,7 +356,7 @@ def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:
 def _caller(spec: KeyConfig) -> Key:
     routes = frozenset(spec.routes) if spec.routes is not None else None
     if spec.tasks is None and spec.expires is None and spec.rates == type(spec.rates)():
-        return Key(spec.name, spec.team, frozenset(spec.tags), routes)
+        return Key(spec.name, spec.team, frozenset(spec.tags), routes, spec.criticality)
     expires = spec.expires
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
@@ -285,6 +365,7 @@ def _caller(spec: KeyConfig) -> Key:
         spec.team,
         frozenset(spec.tags),
         routes,
+        spec.criticality,
         tasks=frozenset(spec.tasks) if spec.tasks is not None else None,
         limits=Limits(spec.rates.requests, spec.rates.units),
         until=expires.timestamp() if expires is not None else float("inf"),
@@ -292,7 +373,21 @@ def _caller(spec: KeyConfig) -> Key:
 
 
 def _concurrency(spec: BackendConfig) -> int:
-    return (spec.price.concurrency if spec.price else None) or spec.limits.in_flight
+    return _known(spec) or spec.limits.in_flight
+
+
+def _known(spec: BackendConfig) -> int:
+    """Calls that are said to be served together; 0 when nobody says."""
+    return (spec.price.concurrency if spec.price else None) or 0
+
+
+def _admission(spec: BackendConfig, now: Clock, kept: Admission | None) -> Admission | None:
+    adaptive = spec.limits.adaptive
+    if adaptive is None:
+        adaptive = spec.price is not None and spec.price.per_hour_usd is not None
+    if not adaptive:
+        return None
+    return kept or Admission(now, ceiling=spec.limits.in_flight, concurrency=_known(spec))
 
 
 def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline | None) -> Gates:
@@ -301,9 +396,13 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
     now = world.now
     if kept is not None:
         was = old.config.backends.get(key) if old else None
-        if was is not None and was.breaker == spec.breaker:
-            return kept
-        return msgspec.structs.replace(kept, breaker=Breaker(now, **spec.breaker.model_dump()))
+        admission = _admission(spec, now, kept.admission)
+        if was is None or was.breaker != spec.breaker:
+            breaker = Breaker(now, **spec.breaker.model_dump())
+            return msgspec.structs.replace(kept, breaker=breaker, admission=admission)
+        if admission is not kept.admission:
+            return msgspec.structs.replace(kept, admission=admission)
+        return kept
     return Gates(
         Breaker(now, **spec.breaker.model_dump()),
         Pause(now),
@@ -311,6 +410,7 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
         InFlight(spec.limits.in_flight),
         Meter(now, concurrency=_concurrency(spec)),
         Retries(now),
+        _admission(spec, now, None),
     )
 
 
@@ -342,7 +442,15 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     abilities = _abilities(spec)
     spoken = api.at(base)
     endpoint = Endpoint(
-        name, base, spec.model, spoken, key, spec.limits.first_event, abilities.voice
+        name,
+        base,
+        spec.model,
+        spoken,
+        key,
+        spec.limits.first_event,
+        spec.limits.connect,
+        spec.limits.idle,
+        abilities.voice,
     )
     by_unit = bool(tasks & BY_UNIT)
     bound = partial(_bound, spoken, spec.model) if by_unit else no_units
@@ -354,7 +462,9 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
                 gates.breaker,
                 gates.health,
                 gates.pause,
-                # Slots before money: no reservation for a call that cannot be sent.
+                # Slots before money: no reservation for a call that cannot be sent. The adaptive
+                # limit first: it knows who is to be refused, and is never above the other.
+                *(() if gates.admission is None else (gates.admission,)),
                 gates.in_flight,
             ),
             world.now,
@@ -429,9 +539,24 @@ def _price(spec: BackendConfig, exchange: Mapping[str, float]) -> Price:
     )
 
 
+def _hedge(spec: RouteConfig, now: Clock, was: Route | None) -> Hedge | None:
+    wanted = spec.failure.hedge
+    if wanted is None:
+        return None
+    share = wanted.percent / 100
+    allowance = was.hedge.allowance if was and was.hedge else Retries(now, per_second=0.0)
+    allowance.share = share
+    quantile = wanted.quantile
+    if quantile is None:
+        return Hedge(allowance, after=float(wanted.after), paid_twice=wanted.paid_twice)
+    return Hedge(allowance, quantile=quantile, paid_twice=wanted.paid_twice)
+
+
 def _route(
-    name: str, spec: RouteConfig, backends: dict[str, Backend], config: Config, forecast: Forecast
+    name: str, backends: dict[str, Backend], config: Config, now: Clock, was: Route | None
 ) -> Route:
+    """*was*: the route of that name before a reload, whose memory is kept."""
+    spec = config.routes[name]
     for wanted in (*spec.backends, *([spec.baseline] if spec.baseline else [])):
         if wanted not in config.backends:
             known = ", ".join(config.backends)
@@ -456,7 +581,7 @@ def _route(
         name=name,
         task=spec.task,
         backends=tuple(mine),
-        forecast=forecast,
+        forecast=was.forecast if was else Forecast(),
         deadline=promise.deadline,
         output_limit=spec.max_output_tokens,
         seconds_worth=None if usd_per_second is None else pico(usd_per_second),
@@ -467,6 +592,9 @@ def _route(
         ),
         rules=_rules(spec, mine, {b: backends[b] for b in spec.backends if b in backends}),
         attempts=spec.failure.attempts,
+        retries=spec.failure.retries,
+        hedge=_hedge(spec, now, was),
+        resume=spec.failure.on_broken_stream == "continue",
         baseline=baseline,
     )
 

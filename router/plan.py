@@ -11,6 +11,7 @@ A candidate is left by the first of these that holds:
     cost       its quote passes what the call may cost
     <gate>     its breaker, slots, pause or health say no
     deadline   it is known to need longer than what is left
+    full       its queue alone takes more of that than a sheddable call may wait
 
 The others are tried in this order: those that keep promise and deadline before those that should
 break one, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
@@ -19,17 +20,18 @@ with an exchange rate (balanced); ties go to the quicker one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from router.core.ability import Abilities
 from router.core.api import Api
-from router.core.call import Call, Usage
+from router.core.call import Call, Criticality, Usage
 from router.core.money import Price
 from router.core.service import Service
 from router.core.task import Task
 from router.core.trail import Trail
+from router.gates.admission import Admission
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -43,6 +45,15 @@ BY_UNIT = frozenset({"translate", "speak", "transcribe", "annotate"})
 """Tasks whose bound is the backend's own (`Api.units`), not the tokens of a text."""
 
 
+PATIENCE: Mapping[Criticality, float] = {
+    "critical_plus": 1.0,
+    "critical": 1.0,
+    "sheddable_plus": 0.75,
+    "sheddable": 0.5,
+}
+"""Share of the time beside its service that a call may wait: room for more critical ones."""
+
+
 class Gates(msgspec.Struct, frozen=True):
     """The state of one backend; carried over a reload by the backend's name."""
 
@@ -52,6 +63,8 @@ class Gates(msgspec.Struct, frozen=True):
     in_flight: InFlight
     meter: Meter
     retries: Retries
+    admission: Admission | None = None
+    """None where `in_flight` alone limits."""
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -95,6 +108,19 @@ def no_rules(call: Call) -> tuple[Effect, ...]:
     return ()
 
 
+class Hedge(msgspec.Struct, frozen=True):
+    """When a slow attempt gets a second one beside it."""
+
+    allowance: Retries
+    """A share of the route's calls."""
+    quantile: float = 0.95
+    """Of the first backend's own times."""
+    after: float | None = None
+    """Seconds, instead of the quantile."""
+    paid_twice: bool = False
+    """Both may be paid ones."""
+
+
 class Route(msgspec.Struct, frozen=True):
     """What one client-facing model name may use, and what it owes."""
 
@@ -111,6 +137,11 @@ class Route(msgspec.Struct, frozen=True):
     promise: Promise = Promise()
     rules: Callable[[Call], tuple[Effect, ...]] = no_rules
     attempts: int = 3
+    retries: int = 0
+    """How often one that failed is asked again, once nobody else is left."""
+    hedge: Hedge | None = None
+    resume: bool = False
+    """A stream that breaks is continued by the next backend."""
     baseline: Backend | None = None
     """The paid backend that savings are stated against."""
 
@@ -159,23 +190,29 @@ def look(call: Call, route: Route, now: float) -> tuple[Sight, ...]:
     """Read every backend's gates, in the order of the route."""
     promise = route.promise.first if call.stream else route.promise.answer
     size = size_class(call.input_tokens, route.forecast.output_tokens(call))
-    return tuple([_sight(b.gates, size, promise, now, first=call.stream) for b in route.backends])
+    quantile = None if promise is None else promise[0]
+    wanted = (size, quantile, call.stream)
+    return tuple([_sight(b.gates, wanted, call.criticality, now) for b in route.backends])
 
 
 def _sight(
-    gates: Gates, size: int, promise: tuple[float, float] | None, now: float, *, first: bool
+    gates: Gates, wanted: tuple[int, float | None, bool], level: Criticality, now: float
 ) -> Sight:
+    """*wanted*: size class, quantile or None for the mean, whether of the first event."""
     blocked, retry_after = "", 0.0
+    admission = gates.admission
     if not gates.breaker.ready():
         blocked, retry_after = "breaker open", gates.breaker.retry_after
     elif not gates.health.ready():
         blocked, retry_after = "down", 1.0
     elif not gates.pause.ready():
         blocked, retry_after = "throttled", gates.pause.retry_after
+    elif admission is not None and not admission.room(level):
+        blocked, retry_after = "full", admission.retry_after(level)
     elif not gates.in_flight.ready():
         blocked, retry_after = "full", 1.0
-    q = None if promise is None else promise[0]
-    mean, least, promised, wait, share = gates.meter.sight(size, q, now, first=first)
+    size, quantile, first = wanted
+    mean, least, promised, wait, share = gates.meter.sight(size, quantile, now, first=first)
     return Sight(blocked, retry_after, wait, mean, least, promised, share)
 
 
@@ -185,6 +222,7 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
     limit = call.max_cost if call.max_cost is not None else route.promise.max_cost
     promise = route.promise.first if call.stream else route.promise.answer
     output, left_seconds = route.forecast.output_tokens(call), call.deadline - now
+    patience = PATIENCE[call.criticality]
     local_only, by_unit = "local_only" in call.tags, call.task in BY_UNIT
     weighed = []
     taken = []
@@ -207,6 +245,10 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
         elif sight.least * sight.stretch > left_seconds:
             needed = sight.least * sight.stretch
             kind, why = "deadline", f"needs about {needed:.2f} s, {left_seconds:.2f} s are left"
+        elif patience < 1.0 and (
+            (queue := sight.least * (sight.stretch - 1.0)) > patience * (left_seconds - sight.least)
+        ):
+            kind, why = "full", f"its queue is about {queue:.2f} s, too long for {call.criticality}"
         late = seconds > left_seconds or (promise is not None and promised > promise[1])
         candidate = Candidate(backend.name, quote, cost, seconds, promised, late, kind, why)
         weighed.append(candidate)
@@ -267,6 +309,8 @@ def baseline_cost(route: Route, trail: Trail, usage: Usage) -> int | None:
         return None
     if route.task not in BY_UNIT:
         return baseline.price.of(usage)
+    if trail.baseline is not None:
+        return trail.baseline
     last = trail.attempts[-1] if trail.attempts else None
     if last is not None and last.backend == baseline.name:
         return last.cost

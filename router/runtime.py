@@ -2,7 +2,8 @@
 
 reload     when the file changes or on SIGHUP: a new pipeline is built, then one reference is
            swapped; calls under way finish on the old one; a bad file changes nothing
-statuses   each backend's status page is read every second and told to its health gate
+statuses   each backend's status page is read every second and told to its gates
+lag        how late the loop is, ten times a second, told to the admission of the process
 gauges     refreshed each second, for the metrics of several processes
 """
 
@@ -46,8 +47,17 @@ FIRST_TOKEN = 5.0
 """Seconds that a start waits for the tokens of service accounts."""
 SWEEP = 5.0
 """Seconds between two sweeps of the ledger."""
+FEEL = 0.1
+"""Seconds between two looks at how late the loop is."""
 POLL = 1.0
 """Seconds between two looks at status pages and at the file."""
+
+
+class Bodies:
+    """Bytes of request bodies that this process holds, and may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.held = limit, 0
 
 
 class Runtime:
@@ -84,6 +94,7 @@ class Runtime:
             self.journal = Journal(journal, keep, hashed=hashed)
         self.body_limit = int(server.body_limit_mb * 1024 * 1024)
         self.media_limit = int(server.media_limit_mb * 1024 * 1024)
+        self.bodies = Bodies(int(server.bodies_mb * 1024 * 1024))
         self._stamp = self._mtime()
         self._used: dict[str, dict[Task, Usage]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,12 +149,15 @@ class Runtime:
         await self._open_ledger()
         for repeat in (self._look, self._watch):
             self._tasks.append(asyncio.create_task(_every(POLL, repeat)))
+        self._tasks.append(asyncio.create_task(self._feel()))
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pool.close()
+        if self.pipeline.stores.shared is not None:
+            await self.pipeline.stores.shared.close()
         if self.leases is not None:
             await self.leases.flush()
             await asyncio.to_thread(self.leases.close)
@@ -160,7 +174,9 @@ class Runtime:
             self.telemetry.reloaded("refused")
             log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
             return str(exc)
-        self.pipeline = fresh
+        old, self.pipeline = self.pipeline.stores.shared, fresh
+        if old is not None and old is not fresh.stores.shared:
+            self._tasks.append(asyncio.create_task(old.close()))
         if self.journal is not None:
             keep, hashed = self._keep()
             self.journal.configure(keep, hashed=hashed)
@@ -235,18 +251,30 @@ class Runtime:
             self._stamp = stamp
             self.reload()
 
+    async def _feel(self) -> None:
+        """Tell the admission how long an event waits for this loop: late by that is our timer."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + FEEL
+            await asyncio.sleep(FEEL)
+            self.pipeline.admission.felt(max(0.0, loop.time() - due))
+
     async def _look(self) -> None:
         self.tokens.look()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
         ask = partial(fetch_json, self.pool, seconds=2 * POLL)
         found = dict(zip(pages, await asyncio.gather(*map(ask, pages)), strict=True))
-        for url, model, health in pipeline.statuses:
+        for url, model, gates in pipeline.statuses:
             page = found[url]
             state = page.get("models", {}).get(model, {}) if page else {}
             up = bool(page and page.get("up") and state.get("ready"))
-            health.tell(up=up, queued=int(state.get("pending") or 0), detail="not ready")
-        self.telemetry.refresh(pipeline.backends)
+            queued = int(state.get("pending") or 0)
+            gates.health.tell(up=up, queued=queued, detail="not ready")
+            gates.meter.tell(queued)
+        self.telemetry.refresh(pipeline.backends, pipeline.admission)
+        pipeline.stores.memory.sweep()
+        self.telemetry.cached(pipeline.stores)
         if self.ledger is not None:
             self.telemetry.ledger_is(up=self.ledger.up)
             if self.ring is not None and self.ledger.up:

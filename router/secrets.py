@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ Secret = Callable[[], str]
 """Reads a secret now; "" when there is none yet."""
 
 
+_NAME = re.compile(r"[A-Z_][A-Z0-9_]*|[A-Za-z_][A-Za-z0-9_]{0,23}")
 LOOK = 0.25
 """Seconds between two looks at a file: a system call per request would cost more than the plan."""
 
@@ -45,11 +47,16 @@ def secret(
     if key_env:
         value = env.get(key_env, "").strip()
         if not value:
-            raise SecretError(f"key_env: environment variable {key_env} is not set")
+            raise SecretError(f"key_env: environment variable {named(key_env)} is not set")
         return lambda: value
     if key_file:
         return _file(folder / key_file, now)
     return lambda: ""
+
+
+def named(variable: str) -> str:
+    """The name of an environment variable, unless it looks like what should be in it."""
+    return variable if _NAME.fullmatch(variable) else "(that is no name: is it the secret itself?)"
 
 
 def _file(path: Path, clock: Clock) -> Secret:

@@ -7,7 +7,10 @@ Guarantees: an answer leaves in as few writes as it has pieces, its head with th
 leaving is told at once. Reading stops while the application does not take what came, writing waits
 while the client does not read. An application that breaks in the middle of an answer cuts the
 connection: never a normal end. Requests on one connection are answered in their order.
-Bounded: bytes of a head, seconds of a head or of silence in a body, seconds of an idle connection.
+Bounded: bytes of a head, seconds of a head or of silence in a body, seconds of an idle connection,
+and connections. Beyond their limit `RESERVE` more are heard, for one request each: *crowded*
+answers it without its body being read, or the application where the path is *spared* (whoever
+watches this process must not think it dead because it is busy). More than these are cut at once.
 Not done: TLS (the ingress's), HTTP/2, websockets.
 
 Source: RFC 9112; ASGI 3.0 (https://asgi.readthedocs.io/en/latest/specs/www.html).
@@ -19,7 +22,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
@@ -34,6 +37,8 @@ BODY_BUFFER = 256 * 1024
 """Bytes of a body that are kept for an application that does not read."""
 QUEUE = 64
 """Requests that one connection may send before their turn."""
+RESERVE = 64
+"""Connections beyond the limit that are told so."""
 SILENCE_SECONDS = 30.0
 """For a head that does not end, or a body that stops coming."""
 IDLE_SECONDS = 75.0
@@ -48,13 +53,28 @@ _ASGI = {"version": "3.0", "spec_version": "2.3"}
 class Server:
     """Serves *app* on an open socket; *grace* is seconds for calls under way when it is stopped."""
 
-    def __init__(self, app: App, *, grace: float = 30.0) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        grace: float = 30.0,
+        limit: int | None = None,
+        crowded: App | None = None,
+        spared: Collection[str] = (),
+    ) -> None:
+        """*limit*: connections at most; None: as many as come."""
         self.app, self._grace = app, grace
+        self.limit, self.crowded, self.spared = limit, crowded or app, spared
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = False
         self._asked = asyncio.Event()
         self._left = asyncio.Event()
+
+    @property
+    def over(self) -> int:
+        """Connections beyond the limit."""
+        return 0 if self.limit is None else len(self.connections) - self.limit
 
     def stop(self) -> None:
         """Take no more, finish what is under way. A second time: leave that, too."""
@@ -120,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._reading: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._room: asyncio.Future[None] | None = None
-        self._paused = self._deaf = self.full = self.lost = False
+        self._paused = self._deaf = self._crowded = self.full = self.lost = False
         self._seen = 0.0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -136,6 +156,10 @@ class Connection(asyncio.Protocol):
         client, server = [tuple(n[:2]) if isinstance(n, tuple) else None for n in named]
         self._ends = (client, server)
         self._server.connections.add(self)
+        over = self._server.over
+        self._crowded = over > 0
+        if over > RESERVE:
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -251,7 +275,12 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
-        task = self._loop.create_task(exchange.run(self._server.app))
+        app = self._server.app
+        if self._crowded:
+            exchange.keep = False
+            if exchange.path not in self._server.spared:
+                app = self._server.crowded
+        task = self._loop.create_task(exchange.run(app))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.ended)
 
@@ -358,6 +387,10 @@ class Exchange:
         self._asked = self._expects = False
         self._status = 0
         self._bare = scope["method"] == "HEAD"
+
+    @property
+    def path(self) -> str:
+        return str(self._scope["path"])
 
     async def run(self, app: App) -> None:
         """Let *app* answer."""

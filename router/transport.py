@@ -7,14 +7,17 @@ that nobody reads on.
 
     connect failed, nothing sent      FAULT     free to try another
     sent, no whole answer             LOST      may be billed
+    the same, the caller in a hurry   LATE      no fault of the backend's
     a whole answer in no known shape  LOST      it may be billed, and must not pass as success
 """
 
 from __future__ import annotations
 
-from asyncio import get_running_loop, timeout, timeout_at
+from asyncio import TimerHandle, get_running_loop, timeout, timeout_at
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from math import inf
+from time import time
 from typing import Any
 
 import msgspec
@@ -25,14 +28,17 @@ from router.core.call import Call
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.failure import Failure
 from router.core.gate import Clock
+from router.core.redact import without_asked, without_key, without_key_bytes
 from router.core.reply import Reply
+from router.core.retry_after import retry_after
 from router.core.service import Service
 from router.core.task import Event
 from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
 
 TAIL_SECONDS = 0.05
 """How long a stream that has said its end may take to end."""
-JSON = {"content-type": "application/json"}
+REFUSAL_LIMIT = 256 * 1024
+"""Bytes of a refusal that are read where a stream was asked for."""
 
 
 def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
@@ -41,30 +47,42 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
 
     async def send(call: Call) -> Reply:
         started = now()
-        until = call.deadline
+        until = min(call.deadline, call.answer_by)
+        lost = verdict.LATE if call.hurried else verdict.LOST
         if call.stream and endpoint.first_event is not None:
-            until = min(until, started + endpoint.first_event)
+            limit = started + endpoint.first_event
+            if limit < until:
+                until, lost = limit, verdict.LOST
+        ends = call.deadline if call.stream else until
         wire = api.request(call, endpoint.model)
         headers = {
             "content-type": "application/json",
             **wire.headers,
             **api.auth(endpoint.secret()),
+            # Another router, and our own workers, stop when nobody waits any more.
+            "x-isocost-deadline-ms": f"{max(1.0, 1e3 * (ends - started)):.0f}",
         }
+        connection = None
         try:
             async with timeout_at(until):
-                response = await pool.exchange(
-                    origin, wire.path, wire.body, headers, whole=not call.stream
+                connection = await pool.take(origin, endpoint.connect)
+                response = await pool.ask(
+                    connection, wire.path, wire.body, headers, whole=not call.stream
                 )
                 if call.stream:
                     return await _Stream(endpoint, call, now, response).open(started)
                 return _whole(endpoint, call, response)
         except TimeoutError as exc:
+            if connection is None:  # nothing was sent, and a hurried caller proves nothing
+                failed = verdict.REJECTED if call.hurried else verdict.FAULT
+                why = f"cannot connect: no connection within {now() - started:.3g} s"
+                raise AttemptFailed(name, failed, why) from exc
             waited = f"no answer within {now() - started:.2f} s"
-            raise AttemptFailed(name, verdict.LOST, waited) from exc
+            raise AttemptFailed(name, lost, waited) from exc
         except ConnectFailed as exc:
             raise AttemptFailed(name, verdict.FAULT, f"cannot connect: {exc}") from exc
         except (Broken, Malformed, BrokenStream) as exc:
-            raise AttemptFailed(name, verdict.LOST, str(exc)) from exc
+            raise AttemptFailed(name, verdict.LOST, _told(endpoint, call, str(exc))) from None
 
     return send
 
@@ -95,16 +113,21 @@ class _Stream:
         self._endpoint, self._call, self._now = endpoint, call, now
         self._response = response
         self._reader = endpoint.api.reader(call, endpoint.model)
-        self._deadline = call.deadline
+        self._loop = get_running_loop()
+        self._timer: TimerHandle | None = None
+        self._waiting_since = inf
+        self._late = False
 
     async def open(self, started: float) -> Reply:
         """The reply, after its first event. Raises AttemptFailed, Broken, BrokenStream."""
         response = self._response
         try:
             if response.status >= 400:
-                pieces = []
-                while piece := await response.read():
+                pieces, size = [], 0
+                while size < REFUSAL_LIMIT and (piece := await response.read()):
                     pieces.append(piece)
+                    size += len(piece)
+                response.close()
                 response.body = b"".join(pieces)
                 return _failed(self._endpoint, self._call, response)
             self._reader.head(response.headers)
@@ -131,7 +154,9 @@ class _Stream:
                 if events := self._reader.feed(piece):
                     return events
         except (Broken, Malformed) as exc:
-            raise BrokenStream(str(exc)) from exc
+            broken = BrokenStream(without_key(str(exc), self._endpoint.secret()))
+            broken.verdict = verdict.LATE if self._late else verdict.LOST
+            raise broken from None
         if not self._reader.end():
             self._reader.finish()
         if not self._reader.end():
@@ -142,18 +167,35 @@ class _Stream:
                 await self._response.read()
         return []
 
+    def _watch(self) -> None:
+        """End the stream at its deadline, or once its backend is silent too long; or look again."""
+        now, deadline, idle = self._loop.time(), self._call.deadline, self._endpoint.idle
+        silent = deadline if idle is None else min(self._waiting_since, now) + idle
+        if now >= deadline:
+            self._late = self._call.hurried
+            self._response.expire("the deadline passed before the stream was over")
+        elif now >= silent:
+            self._response.expire(f"nothing came for {idle:g} s")
+        else:
+            self._timer = self._loop.call_at(min(silent, deadline), self._watch)
+
     async def _events(
         self, batch: list[bytes | Event], reply: Reply
     ) -> AsyncIterator[bytes | Event]:
         # One timer for the stream: a timeout around each read costs more than the read.
-        timer = get_running_loop().call_at(self._deadline, self._response.expire)
+        clock = self._loop.time
+        self._watch()
         try:
             while batch:
+                # While the client takes its time, the backend is not the one who is silent.
+                self._waiting_since = inf
                 for event in batch:
                     yield event
+                self._waiting_since = clock()
                 batch = await self._next()
         finally:
-            timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             reply.usage = self._reader.usage
             reply.model = self._reader.model or self._endpoint.model
             self._response.close()
@@ -162,32 +204,34 @@ class _Stream:
 def _failed(endpoint: Endpoint, call: Call, response: Response) -> Reply:
     """The reply to a client's own mistake; raises AttemptFailed for all others."""
     failure = endpoint.api.failure(response.status, response.body)
-    return _judged(endpoint, call, response.status, failure, _retry_after(response))
+    wait = retry_after(response.headers, time())
+    return _judged(endpoint, call, response.status, failure, wait)
 
 
 def _judged(
-    endpoint: Endpoint, call: Call, status: int, failure: Failure, retry_after: float | None
+    endpoint: Endpoint, call: Call, status: int, failure: Failure, wait: float | None
 ) -> Reply:
     judged = verdict.judge(endpoint.api.name, status, failure.code)
     if judged.try_next:
-        detail = f"{status} {failure.message or failure.code}"[:300]
-        wait = failure.retry_after if retry_after is None else retry_after
-        raise AttemptFailed(endpoint.name, judged, detail, retry_after=wait)
+        detail = f"{status} {_told(endpoint, call, failure.message or failure.code)}"[:300]
+        told = failure.retry_after if wait is None else wait
+        raise AttemptFailed(endpoint.name, judged, detail, retry_after=told)
     reply = Reply(backend=endpoint.name, status=status, verdict=judged)
     # As it came it is only for a client of the same wire; the others' doors write it anew.
-    own = call.wire == endpoint.api.name
-    reply.failure = failure if own else msgspec.structs.replace(failure, raw=b"")
+    own, key = call.wire == endpoint.api.name, endpoint.secret()
+    reply.failure = msgspec.structs.replace(
+        failure,
+        message=without_key(failure.message, key),
+        raw=without_key_bytes(failure.raw, key) if own else b"",
+    )
     return reply
 
 
-def _retry_after(response: Response) -> float | None:
-    """Seconds from `retry-after-ms` or `Retry-After` (RFC 9110 10.2.3, seconds form)."""
-    for header, unit in ((b"retry-after-ms", 1e-3), (b"retry-after", 1.0)):
-        value = response.headers.get(header)
-        if value:
-            with suppress(ValueError):
-                return max(0.0, float(value) * unit)
-    return None
+def _told(endpoint: Endpoint, call: Call, text: str) -> str:
+    """What a vendor said, as it may be kept."""
+    return without_asked(
+        without_key(text[:1000], endpoint.secret()), map(bytes, call.fields.values())
+    )
 
 
 async def fetch_json(pool: Pool, url: str, *, seconds: float) -> dict[str, Any] | None:

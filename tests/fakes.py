@@ -226,7 +226,8 @@ def a_backend(
         context=context,
         gates=gates,
         service=stack(
-            guard((gates.breaker, gates.health, gates.pause, gates.in_flight), clock),
+            guard((gates.breaker, gates.health, gates.pause), clock),
+            guard(tuple(g for g in (gates.admission, gates.in_flight) if g is not None), clock),
             spend(price, gates.meter, clock),
             guard((gates.meter,), clock),
             service=service or answering(name=name),
@@ -255,6 +256,40 @@ class Recorder:
 
     def __call__(self, *args: Any) -> None:
         self.seen.append(args)
+
+
+class FakeRedis:
+    """A client of a store that does as it is told: `error` is raised, `slow` waits."""
+
+    def __init__(self, error: Exception | None = None, slow: float = 0.0) -> None:
+        self.error, self.slow, self.asked = error, slow, 0
+        self.held: dict[str, bytes] = {}
+        self.px: list[int] = []
+
+    async def _come(self) -> None:
+        self.asked += 1
+        if self.slow:
+            await asyncio.sleep(self.slow)
+        if self.error is not None:
+            raise self.error
+
+    async def get(self, name: str) -> bytes | None:
+        await self._come()
+        return self.held.get(name)
+
+    async def set(self, name: str, value: bytes, *, px: int) -> None:
+        await self._come()
+        self.held[name] = value
+        self.px.append(px)
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def settle() -> None:
+    """Let what was started beside this task run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class ScriptedGate:

@@ -9,6 +9,7 @@ from sqlalchemy import URL, Engine
 
 from router.config import Config, ConfigError, LedgerConfig
 from router.ledger.database import address, engine, upgrade
+from router.secrets import named
 
 
 def where(config: Config, env: Mapping[str, str], state: Path) -> URL | None:
@@ -21,7 +22,7 @@ def where(config: Config, env: Mapping[str, str], state: Path) -> URL | None:
     spec = config.ledger or LedgerConfig()
     said = env.get(spec.url_env, "") if spec.url_env else spec.url
     if spec.url_env and not said:
-        raise ConfigError(f"ledger.url_env: environment variable {spec.url_env} is not set")
+        raise ConfigError(f"ledger.url_env: environment variable {named(spec.url_env)} is not set")
     try:
         return address(said or f"sqlite:///{(state / 'ledger.db').absolute()}")
     except ValueError as exc:

@@ -17,6 +17,7 @@ VERBS = {
     "journal": "what was decided of each call, and why",
     "savings": "what each day cost, and what its baseline would have cost",
     "reconcile": "compare the books with a vendor's bill, and settle what was unknown",
+    "budgets": "what is spent, held and left of each budget; prices that are refused",
     "keys": "create, list, revoke and rotate the keys of callers",
     "ledger": "bring the store of money up to date, and audit it",
     "models": "list, pack, train, verify and remove local models",

@@ -11,7 +11,16 @@ from typing import Any
 from router.cli import parser
 from router.cli.amounts import amounts
 from router.config import ConfigError, read
+from router.core.task import Task
 from router.pipeline import Pipeline, World, build
+
+_SETTLED = "; only with temperature 0 or a seed"
+_ONLY: dict[Task, str] = {
+    "chat": _SETTLED,
+    "complete": _SETTLED,
+    "transcribe": "; only without a temperature",
+}
+"""When an answer may be given again (`router.cache.key`)."""
 
 
 def load(path: Path, *, sandbox: bool) -> Pipeline:
@@ -40,11 +49,12 @@ def load(path: Path, *, sandbox: bool) -> Pipeline:
 
 def main(words: list[str]) -> int:
     options = parser("check")
-    options.add_argument("config", type=Path, nargs="?", default=Path("isocost.yaml"))
+    options.add_argument("file", type=Path, nargs="?", default=Path("isocost.yaml"))
+    options.add_argument("--config", type=Path, help="the same, as the other verbs have it")
     options.add_argument("--sandbox", action="store_true", help="keys that are not set are fine")
     given = options.parse_args(words)
     try:
-        pipeline = load(given.config, sandbox=given.sandbox)
+        pipeline = load(given.config or given.file, sandbox=given.sandbox)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2
@@ -54,6 +64,10 @@ def main(words: list[str]) -> int:
         served = ", ".join(b.name for b in route.backends)
         baseline = route.baseline.name if route.baseline else "none"
         print(f"route {name}: {route.task} by {served}; baseline {baseline}")
+        kept = pipeline.config.routes[name].cache
+        if kept is not None:
+            who = "all keys share them" if kept.scope == "shared" else "each key has its own"
+            print(f"  answers are given again for {kept.ttl:g} s, {who}{_ONLY.get(route.task, '')}")
     for backend in pipeline.backends.values():
         cost = "; ".join(amounts(backend.price)) or "nothing"
         print(f"backend {backend.name}: {backend.model}, USD {cost} ({backend.price.source})")

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import msgspec
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +28,7 @@ from router.admin import shown
 from router.admin.store import opened, where
 from router.admin.wanted import Wanted, WrongKey, duration, row
 from router.cli import parser
+from router.cli.journal import terminal
 from router.config import Config, ConfigError, read
 from router.ledger import keys
 from router.ledger.database import address
@@ -37,10 +37,7 @@ from router.ledger.keys import KeyMissing, KeyRow, KeyTaken
 
 def arguments(words: list[str]) -> Namespace:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--config", type=Path, default=Path("isocost.yaml"))
-    shared.add_argument("--ledger", help="the store, if not the one that the configuration names")
-    shared.add_argument("--state", type=Path, default=Path("var/router"), help="router's folder")
-    shared.add_argument("--json", action="store_true", help="for programs")
+    places(shared)
     whole = parser("keys")
     verbs = whole.add_subparsers(dest="what", metavar="WHAT", required=True)
     new = verbs.add_parser("create", parents=[shared], help="a new key; its secret is shown once")
@@ -70,10 +67,18 @@ def arguments(words: list[str]) -> Namespace:
     return whole.parse_args(words)
 
 
+def places(options: argparse.ArgumentParser) -> None:
+    """Where the store is, and in which form to answer."""
+    options.add_argument("--config", type=Path, default=Path("isocost.yaml"))
+    options.add_argument("--ledger", help="the store, if not the one that the configuration names")
+    options.add_argument("--state", type=Path, default=Path("var/router"), help="router's folder")
+    options.add_argument("--json", action="store_true", help="for programs")
+
+
 def main(words: list[str]) -> int:
     options = arguments(words)
     try:
-        return _run(options, *_store(options))
+        return _run(options, *store(options))
     except (ConfigError, WrongKey, KeyTaken, KeyMissing) as exc:
         print(f"isocost keys: {exc}", file=sys.stderr)
         return 2
@@ -84,7 +89,8 @@ def main(words: list[str]) -> int:
         return 1
 
 
-def _store(options: Namespace) -> tuple[Engine, Config | None]:
+def store(options: Namespace) -> tuple[Engine, Config | None]:
+    """The store that --ledger names, else the configuration's. Raises ConfigError."""
     config = read(options.config) if not options.ledger or options.config.exists() else None
     try:
         given = address(options.ledger) if options.ledger else None
@@ -94,7 +100,7 @@ def _store(options: Namespace) -> tuple[Engine, Config | None]:
         given = where(config, os.environ, options.state)
     if given is None:
         raise ConfigError(
-            f"{options.config} keeps no ledger, so no router would know the key: add "
+            f"{options.config} keeps no ledger, so no router knows keys or budgets: add "
             "`ledger: {}` to it and start the router again, or name a store with --ledger."
         )
     return opened(given), config
@@ -170,4 +176,4 @@ def _list(rows: list[KeyRow], now: float, *, as_json: bool) -> None:
             ", ".join(budgets),
             (one["expires"] or "never")[:16],
         )
-    Console().print(table)
+    terminal().print(table)

@@ -37,6 +37,7 @@ from router.ledger.ledger import Ledger
 from router.ledger.record import Bill, StoreDown
 from router.pipeline import World, build
 from router.plan import Backend
+from router.secrets import named
 
 READERS: dict[str, Callable[[bytes, Columns], Statement]] = {
     "openai": openai.read,
@@ -147,7 +148,7 @@ def _ledger(config: Config, state: Path) -> str | None:
     spec = config.ledger
     if spec is not None and spec.url_env:
         if not os.environ.get(spec.url_env):
-            raise Refused(f"ledger.url_env: environment variable {spec.url_env} is not set")
+            raise Refused(f"ledger.url_env: environment variable {named(spec.url_env)} is not set")
         return os.environ[spec.url_env]
     if spec is not None and spec.url:
         return spec.url

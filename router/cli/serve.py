@@ -11,6 +11,7 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -30,11 +31,14 @@ from router.cli import parser
 from router.config import AdminConfig, Config, ConfigError, read
 from router.doors.admin_api import admin_api
 from router.doors.app import app
+from router.doors.health import PROBES
 from router.runtime import Runtime
 from router.secrets import Secret, SecretError, secret
 from router.server import Server
 
 log = logging.getLogger("isocost")
+FILES, OTHER_FILES = 65_536, 256
+"""Open files asked for where the system names no limit; those that are no connections."""
 
 
 def arguments(words: list[str]) -> Namespace:
@@ -158,8 +162,9 @@ async def _serve(
     runtime: Runtime, listener: socket.socket, admin: socket.socket | None, options: Namespace
 ) -> None:
     api = app(runtime)
-    serving = [(Server(api), listener)]
     config = runtime.pipeline.config
+    limit = min(config.server.connections, _room())
+    serving = [(Server(api, limit=limit, crowded=api.crowded, spared=PROBES), listener)]
     if admin is not None:
         store = where(config, os.environ, options.state)
         key = _admin_key(config, options)
@@ -179,6 +184,15 @@ async def _serve(
         print(f"isocost {name}: http://{host}:{port}", flush=True)
     async with api.router.lifespan_context(api):
         await asyncio.gather(*[server.serve(opened) for server, opened in serving])
+
+
+def _room() -> int:
+    """Connections that the system lets this process have: each may need another to a backend."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        soft = FILES if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, (soft - OTHER_FILES) // 2)
 
 
 def _command(listeners: list[socket.socket], words: list[str]) -> list[str]:

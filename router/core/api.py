@@ -122,6 +122,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Read per attempt, for keys that rotate."""
     first_event: float | None = None
     """Seconds of silence before a first event at most."""
+    connect: float = 5.0
+    """Seconds for a connection at most."""
+    idle: float | None = None
+    """Seconds between two pieces of a stream at most."""
     voices: Callable[[str], str] = str
     """A client's name of a voice -> the backend's own."""
 

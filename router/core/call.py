@@ -7,11 +7,18 @@ pico-dollars (1 USD = 10**12), sizes are bytes, text sizes are tokens of the ser
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
+from typing import Literal, get_args
 
 import msgspec
 
 from .task import Request, Task
 from .verdict import Verdict
+
+Criticality = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
+"""How much a call matters when not all can be served; the names are those of Google's SRE book."""
+CRITICALITIES: tuple[Criticality, ...] = get_args(Criticality)
+"""The most critical first."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -21,6 +28,8 @@ class Key(msgspec.Struct, frozen=True):
     team: str = "default"
     tags: frozenset[str] = frozenset()
     routes: frozenset[str] | None = None
+    criticality: Criticality | None = None
+    """The highest that its calls may have; None: any."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -57,8 +66,16 @@ class Call(msgspec.Struct, frozen=True):
     path: str = ""
     """The pattern of the door's path: one wire may have several forms of one task."""
     tags: frozenset[str] = frozenset()
+    hurried: bool = False
+    """The caller gives less time than the route would."""
+    answer_by: float = inf
+    """Absolute: when the answer of one attempt, or its first event, must be there, so that time is
+    left for the next backend."""
     max_cost: int | None = None
     """Pico-dollars the caller will pay at most; None: the route's own limit."""
+    caching: Literal["", "no-cache", "no-store"] = ""
+    """The caller wants a new answer, or nothing to be kept of this one."""
+    criticality: Criticality = "critical"
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -22,3 +22,5 @@ class Ending(msgspec.Struct, frozen=True):
     cost: int
     trail: Trail | None
     error: str
+    cache: str = ""
+    """What the cache had to do with it (`Served.state`)."""

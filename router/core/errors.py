@@ -14,7 +14,7 @@
     + BooksClosed      503  the store of money is away, and paid calls need it
   + DeadlineExceeded   504  the caller's time is over
   + Rejected           503  a gate said no; nothing was sent
-    + BreakerOpen, Overloaded, Paused, Down, RetriesSpent
+    + BreakerOpen, Overloaded, Shed, Paused, Down, RetriesSpent
 """
 
 from __future__ import annotations
@@ -163,6 +163,14 @@ class BreakerOpen(Rejected):
 
 class Overloaded(Rejected):
     """Every slot of the backend is taken."""
+
+
+class Shed(Rejected):
+    """More calls are in progress than are served well; *retry_after*: when there may be room."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Paused(Rejected):

@@ -7,6 +7,9 @@ A whole answer is a hub `result`, or a raw `body` in the wire of the caller. A s
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+import msgspec
 
 from .call import Usage
 from .failure import Failure
@@ -14,6 +17,18 @@ from .task import Event, Result
 from .verdict import OK, Verdict
 
 Listener = Callable[[Verdict], None]
+CACHE = "cache"
+"""Who answered, where no backend was asked."""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What the cache had to do with a reply."""
+
+    state: Literal["hit", "miss", "stale", "shared", "bypass"]
+    """Given again; asked for; given again past its time, since nobody else answered; the answer to
+    an equal call that was under way; none of its business."""
+    age: float | None = None
+    """Seconds since it was made, when it was given again."""
 
 
 class Reply:
@@ -22,6 +37,7 @@ class Reply:
         "_listeners",
         "backend",
         "body",
+        "cache",
         "cost",
         "events",
         "failure",
@@ -66,6 +82,8 @@ class Reply:
         """The plan and its attempts, set by dispatch."""
         self.failure: Failure | None = None
         """What the backend said when the client's own request was wrong."""
+        self.cache: Served | None = None
+        """None on routes that keep no answers."""
         self._closed = False
         self._listeners: list[Listener] = []
 

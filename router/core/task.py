@@ -271,4 +271,10 @@ class Audio(_Hub, frozen=True, kw_only=True):
     sample_rate_hz: int
 
 
-Event = Delta | Finish | Audio
+class Note(_Hub, frozen=True, kw_only=True):
+    """What the router itself says in a stream, where the wire has a place for it."""
+
+    text: str
+
+
+Event = Delta | Finish | Audio | Note

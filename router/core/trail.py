@@ -10,10 +10,12 @@ from .verdict import Verdict
 class Attempt:
     """One call to one backend. Seconds since the attempt began; cost in pico-dollars."""
 
-    __slots__ = ("backend", "cost", "detail", "first", "seconds", "verdict")
+    __slots__ = ("backend", "cost", "detail", "first", "kind", "seconds", "verdict")
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, kind: str = "first") -> None:
         self.backend = backend
+        self.kind = kind
+        """Why it was made: first, failover, retry, hedge, resume."""
         self.verdict: Verdict | None = None
         self.detail = ""
         self.seconds = 0.0
@@ -29,11 +31,13 @@ class Attempt:
 class Trail:
     """Grows while the call runs; complete once its reply is closed."""
 
-    __slots__ = ("attempts", "plan")
+    __slots__ = ("attempts", "baseline", "plan")
 
     def __init__(self, plan: Any) -> None:
         self.plan = plan
         self.attempts: list[Attempt] = []
+        self.baseline: int | None = None
+        """Pico-dollars of the baseline for an answer of the cache, as known when it was made."""
 
     @property
     def cost(self) -> int:

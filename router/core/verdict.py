@@ -38,12 +38,14 @@ THROTTLED = Verdict("throttled", "ignore", "dropped", try_next=True, charge="not
 FAULT = Verdict("fault", "failure", "dropped", try_next=True, charge="nothing")
 # Sent, and no whole answer came: timeout, reset, broken stream. The vendor may bill it.
 LOST = Verdict("lost", "failure", "dropped", try_next=True, charge="quote")
+# The caller's own deadline, shorter than the route's, cut it: that says little of the backend.
+LATE = Verdict("late", "ignore", "ignore", try_next=True, charge="quote")
 # A hedge lost, or the client left: what arrived, or the quote.
 CANCELLED = Verdict("cancelled", "ignore", "ignore", try_next=False, charge="quote")
 # A gate said no: nothing was sent.
 REJECTED = Verdict("rejected", "ignore", "ignore", try_next=True, charge="nothing")
 
-ALL = (OK, INVALID, UNFIT, DENIED, THROTTLED, FAULT, LOST, CANCELLED, REJECTED)
+ALL = (OK, INVALID, UNFIT, DENIED, THROTTLED, FAULT, LOST, LATE, CANCELLED, REJECTED)
 
 # What a wire's own error code says where the status alone would mislead.
 _BY_CODE: dict[tuple[str, str], Verdict] = {

@@ -145,9 +145,9 @@ def _keys(engine: Callable[[], Engine], pipeline: Callable[[], Pipeline]) -> API
 def _books(engine: Callable[[], Engine]) -> APIRouter:
     api = APIRouter(tags=["money"])
 
-    @api.get("/budgets", summary="The windows of all budgets that last now")
+    @api.get("/budgets", summary="What is spent, held and left of each budget now")
     def budgets() -> list[dict[str, Any]]:
-        return [shown.budget(one) for one in books.budgets(engine(), time.time())]
+        return [shown.budget(one) for one in books.standing(engine(), time.time())]
 
     @api.get("/reservations", summary="Attempts that hold money, the newest first")
     def reservations(

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from router import apis
-from router.core.errors import BadRequest, RouterError
+from router.core.errors import BadRequest, RouterError, Shed
 from router.doors.admin import admin
 from router.doors.health import health
 from router.doors.inference import Inference
@@ -47,8 +47,18 @@ class Front(FastAPI):
                 return
         await super().__call__(scope, receive, send)
 
+    async def crowded(self, scope: Any, receive: Any, send: Any) -> None:
+        """The answer when too many connections are open: in the shape of the path's own door."""
+        error = Shed("Too many connections to this router are open.", retry_after=1.0)
+        found = self.inference.find(scope["path"])
+        if found is not None:
+            await found[0].turn_away(scope, send, error)
+            return
+        answer = Response(str(error), error.status, {"retry-after": "1"}, "text/plain")
+        await answer(scope, receive, send)
 
-def app(runtime: Runtime) -> FastAPI:
+
+def app(runtime: Runtime) -> Front:
     """Everything that this process answers."""
 
     @asynccontextmanager

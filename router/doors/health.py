@@ -9,6 +9,9 @@ from router.plan import Backend
 from router.runtime import Runtime
 from router.telemetry import CONTENT_TYPE
 
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""Answered however busy the process is: whoever watches it must not think it dead."""
+
 
 def health(runtime: Runtime) -> APIRouter:
     """Probes and metrics. No key is asked for: they name routes and backends, nothing of calls."""
@@ -34,7 +37,7 @@ def health(runtime: Runtime) -> APIRouter:
 
     @api.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        runtime.telemetry.refresh(runtime.pipeline.backends)
+        runtime.telemetry.refresh(runtime.pipeline.backends, runtime.pipeline.admission)
         return Response(runtime.telemetry.page(), media_type=CONTENT_TYPE)
 
     return api

@@ -11,20 +11,21 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from router.core.api import Ask, Door, Path, Told
-from router.core.call import Call, Key
+from router.core.call import CRITICALITIES, Call, Criticality, Key
 from router.core.errors import (
     BadRequest,
     BrokenStream,
     RouterError,
+    Shed,
     TooLarge,
     Unauthorized,
     UnknownRoute,
@@ -33,11 +34,11 @@ from router.core.money import pico, usd
 from router.core.reply import Reply
 from router.core.task import Task
 from router.core.trail import Trail
-from router.core.verdict import CANCELLED, FAULT, LOST
+from router.core.verdict import CANCELLED, FAULT
 from router.decisions import reason
 from router.doors.paths import NO_PARAMS
 from router.plan import Plan, Route, baseline_cost
-from router.runtime import Runtime
+from router.runtime import Bodies, Runtime
 
 log = logging.getLogger("isocost")
 Headers = list[tuple[bytes, bytes]]
@@ -82,7 +83,7 @@ class Inference:
             wrong.status = 405
             await self._refuse(send, call_id, wrong)
             return
-        watch = _Watch(receive)
+        watch, held = _Watch(receive), Held(runtime.bodies)
         reply: Reply | None = None
         called = False
         try:
@@ -90,7 +91,7 @@ class Inference:
             told = Told(
                 params, read_query(query) if query else NO_PARAMS, headers, runtime.pipeline.tasks
             )
-            call = await self._arrive(receive, told, call_id)
+            call = await self._arrive(receive, told, call_id, held)
             called = True
             service = runtime.pipeline.service
             watch.start(0.0 if call.stream else WATCH_AFTER)
@@ -115,17 +116,22 @@ class Inference:
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
         finally:
             watch.stop()
+            held.free()
             if reply is not None:
                 reply.close(CANCELLED)
 
-    async def _arrive(self, receive: Any, told: Told, call_id: str) -> Call:
-        """The call, once it is known who sends it. Raises BadRequest, Gone."""
+    async def turn_away(self, scope: Any, send: Any, error: RouterError) -> None:
+        """Refuse a request whose body nobody reads."""
+        await self._refuse(send, name_call(dict(scope["headers"])), error)
+
+    async def _arrive(self, receive: Any, told: Told, call_id: str, held: Held) -> Call:
+        """The call, once it is known who sends it. Raises BadRequest, Shed, Gone."""
         runtime = self._runtime
         key = runtime.pipeline.keys.who(self._door.secret(told.headers, told.query))
         if key is None:
             raise unknown_key(self._door)
         limit = runtime.media_limit if self._media else runtime.body_limit
-        body = await read_body(receive, told.headers, limit)
+        body = await read_body(receive, told.headers, limit, held.take)
         arrival = Arrival(told, body, key, call_id)
         if self._media and len(body) > LARGE:
             # Decoding megabytes of audio or images would hold up everybody else.
@@ -165,7 +171,7 @@ class Inference:
             end = writer.end(reply.usage)
             ended = reply.verdict
         except BrokenStream as exc:
-            ended = LOST
+            ended = exc.verdict
             exc.args = (f"{reply.backend}: {exc}. What came so far is not the whole answer.",)
             said = door.error_event(exc)
             if not said:
@@ -263,7 +269,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         raise BadRequest(f"The body cannot be read: {exc}.", code="invalid_json") from exc
     task = ask.task
     route = _route(runtime, door, ask, headers)
-    now = runtime.now()
+    now, seconds = runtime.now(), _deadline(headers, route.deadline)
     asked = getattr(ask.request, "max_tokens", None)
     makes = task in {"chat", "complete"}
     limit = (asked or route.output_limit) * ask.outputs if makes else 0
@@ -278,7 +284,8 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         extras=ask.extras,
         created=int(time.time()),
         arrived=now,
-        deadline=now + _deadline(headers, route.deadline),
+        deadline=now + seconds,
+        hurried=seconds < route.deadline,
         text_bytes=ask.text_bytes,
         input_tokens=int(ask.text_bytes / route.forecast.bytes_per_token) + 1,
         input_bound=ask.token_bound,
@@ -287,6 +294,8 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         path=entrance.path,
         tags=_tags(headers) | arrival.key.tags,
         max_cost=_max_cost(headers, route),
+        caching=_caching(headers),
+        criticality=_criticality(headers, arrival.key),
     )
 
 
@@ -332,6 +341,15 @@ def _tags(headers: Mapping[bytes, bytes]) -> frozenset[str]:
     return frozenset(t.strip() for t in given.decode("latin-1").split(",") if t.strip())
 
 
+def _caching(headers: Mapping[bytes, bytes]) -> Literal["", "no-cache", "no-store"]:
+    """What the client wants of a cache (RFC 9111 5.2.1); other directives are not heard."""
+    given = headers.get(b"cache-control")
+    if not given:
+        return ""
+    said = {word.strip() for word in given.lower().split(b",")}
+    return "no-store" if b"no-store" in said else "no-cache" if b"no-cache" in said else ""
+
+
 def _deadline(headers: Mapping[bytes, bytes], default: float) -> float:
     given = headers.get(b"x-isocost-deadline-ms")
     if given is None:
@@ -365,6 +383,23 @@ def _max_cost(headers: Mapping[bytes, bytes], route: Route) -> int | None:
     return asked if own is None else min(asked, own)
 
 
+def _criticality(headers: Mapping[bytes, bytes], key: Key) -> Criticality:
+    """The lower of what the caller says and what its key allows."""
+    given, most = headers.get(b"x-isocost-criticality"), key.criticality
+    if given is None:
+        level: Criticality = "critical"
+    else:
+        said = given.decode("latin-1")
+        if said not in CRITICALITIES:
+            raise BadRequest(
+                "The header x-isocost-criticality must be one of "
+                f"{', '.join(CRITICALITIES)}; it is {said[:40]!r}.",
+                param="x-isocost-criticality",
+            )
+        level = CRITICALITIES[CRITICALITIES.index(said)]
+    return level if most is None else max(level, most, key=CRITICALITIES.index)
+
+
 def told(call: Call, reply: Reply, route: Route | None) -> Headers:
     """The decision in headers. A stream's cost is not known yet: its expected cost is told."""
     trail = reply.trail
@@ -376,6 +411,11 @@ def told(call: Call, reply: Reply, route: Route | None) -> Headers:
         (b"x-isocost-attempts", b"%d" % trail.sent),
         (b"x-isocost-reason", _latin(reason(trail))),
     ]
+    cache = reply.cache
+    if cache is not None:
+        headers.append((b"x-isocost-cache", cache.state.encode()))
+        if cache.age is not None:
+            headers.append((b"age", b"%d" % cache.age))
     if reply.cost is None:
         plan: Plan = trail.plan
         expected = next(c.cost for c in plan.candidates if c.backend == reply.backend)
@@ -414,8 +454,42 @@ def _piece(data: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": True}
 
 
-async def read_body(receive: Any, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body, of at most *limit* bytes. Raises TooLarge, Gone."""
+class Held:
+    """The bytes of one call's body among those of all calls under way."""
+
+    __slots__ = ("_bodies", "_size")
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self._size = bodies, 0
+
+    def take(self, size: int) -> None:
+        """Hold *size* bytes more. Raises Shed when that is more than this process may hold."""
+        bodies = self._bodies
+        if bodies.held + size > bodies.limit:
+            raise Shed(
+                "The bodies of the calls under way fill the memory that this router has for them "
+                f"({bodies.limit} bytes).",
+                retry_after=1.0,
+            )
+        bodies.held += size
+        self._size += size
+
+    def free(self) -> None:
+        self._bodies.held -= self._size
+        self._size = 0
+
+
+def _uncounted(size: int) -> None:
+    pass
+
+
+async def read_body(
+    receive: Any,
+    headers: Mapping[bytes, bytes],
+    limit: int,
+    take: Callable[[int], None] = _uncounted,
+) -> bytes:
+    """The whole body, of at most *limit* bytes, each part told to *take*. Raises TooLarge, Gone."""
     said = headers.get(b"content-length", b"0")
     parts: list[bytes] = []
     size = 0
@@ -426,6 +500,7 @@ async def read_body(receive: Any, headers: Mapping[bytes, bytes], limit: int) ->
         part = message.get("body", b"")
         size += len(part)
         if size <= limit:
+            take(len(part))
             parts.append(part)
         over = size > limit and (size > DRAIN * limit or not message.get("more_body"))
         if over or (said.isdigit() and int(said) > DRAIN * limit):

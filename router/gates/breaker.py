@@ -1,18 +1,22 @@
 """Stop calling a backend that keeps failing; probe it before trusting it again.
 
-    closed --`in_a_row` failures in a row, or half of >= `least` calls in `window` s--> open
+    closed --`in_a_row` failures in a row, or `share` of >= `least` calls in `window` s bad--> open
     open --after the cooldown--> half-open: at most `probes` calls at once
-    half-open --`probes` successes--> closed; --one failure--> open, cooldown doubled to a ceiling
+    half-open --`probes` good ones--> closed; --a bad one--> open, cooldown doubled to a ceiling
+    cooldown of one trip = cooldown x uniform(1 - JITTER, 1 + JITTER): replicas probe at other times
 
-The window is ten buckets of counts, so its memory does not grow with traffic. A throttled or
-invalid call counts neither way (`core/verdict.py`). A probe speaks for its own trip only: one
-that ends after that trip was over says nothing.
+Bad is a call that failed, or whose answer (first event, of a stream) took longer than `slow`. The
+window is ten buckets of counts, so its memory does not grow with traffic. A throttled or invalid
+call counts neither way (`core/verdict.py`), nor does one that its caller's own hurry has cut. A
+probe speaks for its own trip only: one that ends after that trip was over says nothing.
 
 Sources: Nygard, "Release It!"; resilience4j's sliding window; linkerd's consecutive failures.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from functools import partial
 
 from router.core.call import Call, Outcome
@@ -20,6 +24,7 @@ from router.core.errors import BreakerOpen
 from router.core.gate import Clock, Release
 
 BUCKETS = 10
+JITTER = 0.2
 _NEVER = -BUCKETS
 """A stamp that is outside the window at any time, the first seconds of the machine included."""
 
@@ -35,11 +40,14 @@ class Breaker:
         window: float = 20.0,
         least: int = 20,
         share: float = 0.5,
-        cooldown: float = 1.0,
+        slow: float | None = None,
+        cooldown: float = 5.0,
         cooldown_max: float = 60.0,
-        probes: int = 1,
+        probes: int = 3,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        self._now = now
+        """*slow* None: no answer is too slow. *draw* gives numbers of 0..1 for the jitter."""
+        self._now, self._draw, self._slow = now, draw, slow
         self._in_a_row, self._least, self._share = in_a_row, least, share
         self._bucket = window / BUCKETS
         self._cooldown_min, self._cooldown_max = cooldown, cooldown_max
@@ -84,35 +92,47 @@ class Breaker:
         effect = outcome.verdict.breaker
         if effect == "ignore" or self._until is not None:
             return  # a call from before the trip says nothing new
-        self._count(good=effect == "success")
+        slow = self._too_slow(outcome)
+        self._count(good=effect == "success" and not slow)
         if effect == "success":
             self._failures = 0
-            return
-        self._failures += 1
-        if self._failures >= self._in_a_row:
-            self._open(f"{self._failures} failures in a row, last: {outcome.verdict.name}")
-            return
+            if not slow:
+                return
+        else:
+            self._failures += 1
+            if self._failures >= self._in_a_row:
+                self._open(f"{self._failures} failures in a row, last: {outcome.verdict.name}")
+                return
         good, bad = self._totals()
         if good + bad >= self._least and bad >= self._share * (good + bad):
-            self._open(f"{bad} of {good + bad} calls failed, last: {outcome.verdict.name}")
+            last = "too slow" if effect == "success" else outcome.verdict.name
+            self._open(f"{bad} of {good + bad} calls failed or were too slow, last: {last}")
+
+    def _too_slow(self, outcome: Outcome) -> bool:
+        took = outcome.seconds if outcome.first is None else outcome.first
+        return self._slow is not None and took > self._slow
 
     def _probed(self, turn: int, outcome: Outcome) -> None:
         if turn != self._round:
             return
         self._probing -= 1
         effect = outcome.verdict.breaker
-        if effect == "success":
+        if effect == "ignore":
+            return
+        if effect == "success" and not self._too_slow(outcome):
             self._passed += 1
             if self._passed >= self._probes:
                 self._close()
-        elif effect == "failure":
-            self._cooldown = min(self._cooldown_max, self._cooldown * 2)
-            self._open(f"probe failed: {outcome.verdict.name}")
+            return
+        self._cooldown = min(self._cooldown_max, self._cooldown * 2)
+        how = "was too slow" if effect == "success" else f"failed: {outcome.verdict.name}"
+        self._open(f"probe {how}")
 
     def _open(self, why: str) -> None:
         self.why = why
         self._turn()
-        self._until = self._now() + self._cooldown
+        spread = 1.0 + JITTER * (2.0 * self._draw() - 1.0)
+        self._until = self._now() + self._cooldown * spread
 
     def _turn(self) -> None:
         self._round += 1

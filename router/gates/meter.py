@@ -6,6 +6,11 @@
     quantile     log-spaced counts, halved every `half_life` seconds
     queue        seconds are divided by how far in flight passed `concurrency`, so that what is
                  kept is the service time; the wait is put back by `wait()` for the queue of now
+    at least     a call that was left before its answer (overtaken by a hedge, or cut by its
+                 own deadline) would have taken longer: it counts where that is news
+    others       calls at the backend that are not ours: its status page tells how many wait in it,
+                 and while some do `concurrency` run, so queued + concurrency - ours of that moment
+                 belong to other routers. Ours of now are added to them, none is counted twice
     decay        reading weighs everything by exp(-age / `decay`): a backend without traffic
                  drifts towards zero and is tried again, so a slow one is not left out for ever
 
@@ -18,10 +23,13 @@ from math import exp, log
 
 from router.core.call import Call, Outcome
 from router.core.gate import Clock, Release
+from router.core.verdict import CANCELLED, LATE, LOST
 
 _BASE = 1e-3
 _GROWTH = 1.15
 _LOG = log(_GROWTH)
+STALE = 10.0
+"""Seconds after which news of a queue is no news."""
 _SLOTS = 100  # 1 ms .. 1,000 s at 15% a step
 
 
@@ -91,24 +99,37 @@ class Meter:
         self._whole: dict[int, Spread] = {}
         self._first: dict[int, Spread] = {}
         self.in_flight = 0
+        self._others, self._told = 0, float("-inf")
         self.shared = 1.0
         """Mean of the calls in flight together, as each call saw it."""
 
     def ready(self) -> bool:
         return True
 
+    def tell(self, queued: int) -> None:
+        """Note the news: *queued* calls, whoever sent them, wait inside the backend."""
+        busy = queued + self.concurrency if queued > 0 else 0
+        self._others, self._told = max(0, busy - self.in_flight), self._now()
+
+    def others(self, now: float) -> int:
+        """Calls of other routers at the backend, as far as recent news shows."""
+        return self._others if self._others and now - self._told <= STALE else 0
+
     def acquire(self, call: Call) -> Release:
         self.in_flight += 1
-        beside = self.in_flight
+        beside = self.in_flight + (self.others(self._now()) if self._others else 0)
 
         def release(outcome: Outcome) -> None:
             self.in_flight -= 1
             self.shared += (beside - self.shared) * 0.1
+            crowd = max(1.0, beside / self.concurrency)
+            if outcome.verdict is LATE or outcome.verdict is CANCELLED:
+                self._at_least(call, outcome, crowd)
             if outcome.verdict.limiter == "ignore":
                 return
-            if outcome.verdict.limiter == "dropped" and outcome.verdict.name != "lost":
+            if outcome.verdict.limiter == "dropped" and outcome.verdict is not LOST:
                 return  # a quick refusal is no measure of service
-            now, crowd = self._now(), max(1.0, beside / self.concurrency)
+            now = self._now()
             usage = outcome.usage
             # Tasks that are not counted in tokens are known by their request alone.
             if usage is not None and (usage.input_tokens or usage.output_tokens):
@@ -121,6 +142,14 @@ class Meter:
 
         return release
 
+    def _at_least(self, call: Call, outcome: Outcome, crowd: float) -> None:
+        silent = call.stream and outcome.first is None
+        table, seconds = self._first if silent else self._whole, outcome.seconds / crowd
+        size = size_class(call.input_tokens, call.output_limit)
+        spread = table.get(size)
+        if spread is None or seconds > spread.mean:
+            self._add(table, size, seconds, self._now())
+
     def _add(self, table: dict[int, Spread], size: int, seconds: float, now: float) -> None:
         spread = table.get(size)
         if spread is None:
@@ -129,7 +158,7 @@ class Meter:
 
     def wait(self) -> float:
         """By how much the queue of now stretches a call: 1 is not at all."""
-        queued = self.in_flight + 1
+        queued = self.in_flight + self.others(self._now()) + 1
         return queued / self.concurrency if queued > self.concurrency else 1.0
 
     def sight(
@@ -137,6 +166,8 @@ class Meter:
     ) -> tuple[float, float, float, float, float]:
         """All that the plan asks of it: `read`, `quantile` (the mean for none), `wait`, `share`."""
         shared, most, queued = self.shared, self.concurrency, self.in_flight + 1
+        if self._others:
+            queued += self.others(now)
         share = 1.0 if shared <= 1.0 else (shared if shared < most else float(most))
         wait = queued / most if queued > most else 1.0
         spread, scale = _nearest(self._whole, size)

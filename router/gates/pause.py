@@ -1,7 +1,10 @@
 """Leave a backend alone until the moment it named.
 
-A throttled answer (429, full queue) is no failure: it carries a retry moment (Retry-After), or
-gets a short default that doubles while throttling goes on and is forgotten at the first success.
+    until = now + what the backend said (Retry-After and its like), at most `ceiling`
+    throttled without such a word: now + a short default, doubled while throttling goes on
+
+A throttled answer (429, DeepL's 456, a full queue) is no failure, but what it says holds; so does a
+moment that a failure names (503 with Retry-After). The doubling is forgotten at the first success.
 """
 
 from __future__ import annotations
@@ -38,6 +41,11 @@ class Pause:
             wait = outcome.retry_after
             if wait is None:
                 wait, self._next = self._next, min(self._ceiling, self._next * 2)
-            self._until = max(self._until, self._now() + min(wait, self._ceiling))
+            self._wait(wait)
+        elif outcome.verdict.breaker == "failure" and outcome.retry_after is not None:
+            self._wait(outcome.retry_after)
         elif outcome.verdict is OK:
             self._next = self._default
+
+    def _wait(self, seconds: float) -> None:
+        self._until = max(self._until, self._now() + min(seconds, self._ceiling))

@@ -2,7 +2,8 @@
 
     tokens += share per first attempt, + `per_second` s;  an extra attempt takes one
 
-Held per backend that would receive the extra attempt. Source: finagle RetryBudget.
+Held per backend that would receive the extra attempt, and without anything per second per route for
+its hedges. Source: finagle RetryBudget.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Retries:
         self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 100.0
     ) -> None:
         self._now = now
-        self._share, self._per_second, self._ceiling = share, per_second, ceiling
+        self.share = share
+        self._per_second, self._ceiling = per_second, ceiling
         # Ten seconds' worth to start with: the first failure of a quiet service may fail over.
         self._tokens = min(ceiling, 10 * per_second)
         self._seen = now()
@@ -33,7 +35,7 @@ class Retries:
 
     def deposit(self) -> None:
         """A first attempt went out: it earns its share of an extra one."""
-        self._tokens = min(self._ceiling, self._tokens + self._share)
+        self._tokens = min(self._ceiling, self._tokens + self.share)
 
     def ready(self) -> bool:
         return self._fill() >= 1.0

@@ -37,6 +37,8 @@ class Tried(msgspec.Struct, frozen=True, gc=False):
     seconds: float
     bound: int
     cost: int
+    kind: str = "first"
+    """first, failover, retry, hedge or resume"""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +75,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     candidates: tuple[Candidate, ...]
     prompt: str | None = None
     """SHA-256 of the texts in hexadecimal, where that was asked for."""
+    cache: str = ""
+    """What the cache had to do with it; "" on routes that keep no answers."""
+    criticality: str = "critical"
 
 
 encode = msgspec.json.Encoder().encode
@@ -114,6 +119,8 @@ def made(decision: Decision, prompt: str | None = None, now: float | None = None
         tuple([b.name for b in plan.attempts]) if plan else (),
         candidates,
         prompt,
+        ending.cache,
+        decision.criticality,
     )
 
 
@@ -131,6 +138,7 @@ def _tried(attempt: Attempt, candidates: tuple[Candidate, ...]) -> Tried:
         attempt.seconds,
         bound,
         attempt.cost,
+        attempt.kind,
     )
 
 
@@ -145,11 +153,13 @@ def shown(record: Record) -> dict[str, Any]:
         "task": record.task,
         "stream": record.stream,
         "tags": list(record.tags),
+        "criticality": record.criticality,
         "input_tokens_predicted": record.input_tokens,
         "output_limit": record.output_limit,
         "verdict": record.verdict,
         "status": record.status,
         "backend": record.backend or None,
+        "cache": record.cache or None,
         "seconds": round(record.seconds, 6),
         "first_event_seconds": record.first,
         "usage": None if record.usage is None else used(record.usage),
@@ -168,6 +178,7 @@ def shown(record: Record) -> dict[str, Any]:
 def _attempt(tried: Tried) -> dict[str, Any]:
     return {
         "backend": tried.backend,
+        "kind": tried.kind,
         "verdict": tried.verdict or None,
         "detail": tried.detail or None,
         "seconds": round(tried.seconds, 6),

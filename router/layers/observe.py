@@ -41,6 +41,7 @@ def observe(record: Record, now: Clock) -> Layer:
                     trail.cost,
                     trail,
                     "",
+                    reply.cache.state if reply.cache is not None else "",
                 )
                 record(call, ending)
 

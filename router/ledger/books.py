@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
+from .budget import span
 from .schema import budget, frozen, meta, reservation
 
 
@@ -77,6 +78,30 @@ def budgets(engine: Engine, now: float) -> list[BudgetRow]:
     with engine.connect() as connection:
         found = connection.execute(select(*columns).where(lasting).order_by(b.key))
         return [BudgetRow(*row) for row in found]
+
+
+def standing(engine: Engine, now: float) -> list[BudgetRow]:
+    """The same with one row for each budget: the buckets of a rolling window are added up.
+
+    Such a row ends when the oldest amount in it leaves the window.
+    """
+    merged: dict[str, BudgetRow] = {}
+    for row in budgets(engine, now):
+        # A bucket is called like its window, and then by its start.
+        name = row.key.rpartition("/")[0] if span(row.window) else row.key
+        before = merged.get(name)
+        merged[name] = row if before is None else _added(before, row)
+    return list(merged.values())
+
+
+def _added(older: BudgetRow, newer: BudgetRow) -> BudgetRow:
+    return msgspec.structs.replace(
+        newer,
+        start=older.start,
+        ends=(older if older.held + older.posted else newer).ends,
+        held=older.held + newer.held,
+        posted=older.posted + newer.posted,
+    )
 
 
 def attempts(

@@ -38,6 +38,8 @@ from .writer import Job, Timing, Writer
 
 TICK = 0.05
 """Seconds between looks at who has waited too long."""
+COLLECT = 0.005
+"""Seconds in which moves that nobody waits for are collected, so that one waking is for many."""
 
 
 class Ledger:
@@ -71,6 +73,8 @@ class Ledger:
         self._frozen: frozenset[str] = frozenset()
         self._waiting: dict[Job, None] = {}
         self._watch: asyncio.TimerHandle | None = None
+        self._outbox: list[Job] = []
+        self._handing: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._closed = False
         patience = max(0.05, timeout / 2)
@@ -205,6 +209,7 @@ class Ledger:
         if self._closed:
             return
         self._closed = True
+        self._hand()
         self._writer.stop(grace)
         aborting = self._loop.call_later(grace, self._store.driver.abort)
         await asyncio.to_thread(self._writer.join, grace + 1.0)
@@ -224,7 +229,7 @@ class Ledger:
         self._waiting[job] = None
         if self._watch is None:
             self._watch = self._loop.call_later(TICK, self._look)
-        writer.queue.put(job)
+        self._hand(job)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -234,7 +239,19 @@ class Ledger:
             raise
 
     def _queue(self, move: Any) -> None:
-        self._writer.queue.put(Job(move))
+        """Never handed over in this turn of the loop: a call's record is written before it."""
+        self._outbox.append(Job(move))
+        if self._handing is None:
+            self._handing = self._loop.call_later(COLLECT, self._hand)
+
+    def _hand(self, *more: Job) -> None:
+        """Give the writer what was collected, in its order, and then *more*."""
+        if self._handing is not None:
+            self._handing.cancel()
+            self._handing = None
+        jobs, self._outbox = self._outbox, []
+        jobs += more
+        self._writer.queue.put(jobs)
 
     def _look(self) -> None:
         """Fail who has waited too long, and make a call that hangs end."""
@@ -295,7 +312,7 @@ class Ledger:
             write = Reserve(spent.ask, places, spent.at, dispatched=True, forced=True)
             written = self._loop.create_future()
             written.add_done_callback(partial(self._wrote, spent))
-            self._writer.queue.put(Job(write, written))
+            self._hand(Job(write, written))
             if spent.cost is None:
                 self._queue(Capture(spent.ask.id, self._now()))
             else:

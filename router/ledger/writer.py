@@ -72,7 +72,7 @@ class Writer(Thread):
         backlog: int,
     ) -> None:
         super().__init__(name="ledger", daemon=True)
-        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        self.queue: SimpleQueue[list[Job] | None] = SimpleQueue()
         self.up = False
         self.ready = Flag()
         """Set once the store was reached, or could not be."""
@@ -157,19 +157,24 @@ class Writer(Thread):
         """Sort what is queued; *wait* for the first of it."""
         queue = self.queue
         try:
-            job = queue.get(timeout=wait) if wait > 0 else queue.get_nowait()
+            jobs = queue.get(timeout=wait) if wait > 0 else queue.get_nowait()
             while True:
-                if job is None:
+                if jobs is None:
                     self._stopping = True
-                elif _is_urgent(job.move):
-                    self._urgent.append(job)
                 else:
-                    self._later.append(job)
-                    due = 0.0 if job.future is not None else time.monotonic() + LINGER
-                    self._flush_at = min(self._flush_at, due)
-                job = queue.get_nowait()
+                    self._sort(jobs)
+                jobs = queue.get_nowait()
         except Empty:
             pass
+
+    def _sort(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if _is_urgent(job.move):
+                self._urgent.append(job)
+            else:
+                self._later.append(job)
+                due = 0.0 if job.future is not None else time.monotonic() + LINGER
+                self._flush_at = min(self._flush_at, due)
 
     def _once(self) -> None:
         """Take what is there and run it, or do what is due unasked."""

@@ -18,6 +18,7 @@ from router.core import verdict as v
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.errors import Rejected, RouterError
 from router.core.task import SpeakRequest
+from router.gates.admission import Admission, Process
 from router.gates.breaker import Breaker
 from router.gates.forecast import Forecast
 from router.gates.health import Health
@@ -33,11 +34,21 @@ Make = Callable[[FakeClock], Any]
 
 # Fresh, and in the states in which a gate may refuse.
 GATES: dict[str, dict[str, Make]] = {
+    "admission": {
+        "process": Process,
+        "process_two": lambda now: Process(now, floor=1, ceiling=2),
+        "process_none": lambda now: Process(now, ceiling=0),
+        "backend": lambda now: Admission(now, ceiling=8, concurrency=2),
+        "backend_none": lambda now: Admission(now, ceiling=0, concurrency=2),
+        "cut": lambda now: _after(Admission(now, ceiling=4), v.THROTTLED),
+    },
     "breaker": {
         "closed": lambda now: Breaker(now, in_a_row=3, least=5, cooldown=1.0, cooldown_max=8.0),
         "two_probes": lambda now: Breaker(now, in_a_row=1, cooldown=1.0, probes=2),
         "open": lambda now: _after(Breaker(now, in_a_row=1), v.FAULT),
-        "half_open": lambda now: _later(_after(Breaker(now, in_a_row=1), v.FAULT), now, 2.0),
+        "half_open": lambda now: _later(
+            _after(Breaker(now, in_a_row=1, probes=1), v.FAULT), now, 7.0
+        ),
     },
     "forecast": {"fresh": lambda now: Forecast()},
     "health": {"fresh": Health, "down": lambda now: _told(Health(now), up=False)},
@@ -89,6 +100,8 @@ CALLS = st.sampled_from(
         a_call(key=None),
         a_call(key=Key("k", routes=frozenset({"embed"}))),
         a_call(key=LIMITED),
+        a_call(criticality="critical_plus"),
+        a_call(criticality="sheddable"),
         a_call(key=Caller("units", limits=Limits(units=10**6)), task="speak", request=SPEAK),
         a_call(key=Caller("no-chat", tasks=frozenset({"embed"}))),
     ]
@@ -248,6 +261,8 @@ def test_ready_keeps_its_word(make, steps):
 
 
 REFUSING = {
+    "admission-process": GATES["admission"]["process_none"],
+    "admission-backend": GATES["admission"]["backend_none"],
     "breaker-open": GATES["breaker"]["open"],
     "health-down": GATES["health"]["down"],
     "in_flight-none": GATES["in_flight"]["none"],
@@ -281,6 +296,11 @@ def test_a_stranger_is_told_why(key, status):
 # The breaker's machine.
 
 
+def simple(now: FakeClock, **changes: Any) -> Breaker:
+    """One probe, a second of cooldown, no jitter."""
+    return Breaker(now, **{"cooldown": 1.0, "probes": 1, "draw": lambda: 0.5} | changes)
+
+
 def trip(breaker: Breaker, times: int = 5, verdict: v.Verdict = v.FAULT) -> Breaker:
     for _ in range(times):
         breaker.acquire(a_call())(Outcome(verdict, 0.1))
@@ -292,7 +312,7 @@ def trip(breaker: Breaker, times: int = 5, verdict: v.Verdict = v.FAULT) -> Brea
 )
 def test_failures_in_a_row_open_a_breaker(verdict):
     """The last of `in_a_row` failures opens it, not the one before; it says why."""
-    breaker = trip(Breaker(FakeClock(), in_a_row=5), 4, verdict)
+    breaker = trip(simple(FakeClock(), in_a_row=5), 4, verdict)
     assert (breaker.state, breaker.ready()) == ("closed", True)
     trip(breaker, 1, verdict)
     assert (breaker.state, breaker.ready()) == ("open", False)
@@ -305,7 +325,7 @@ def test_failures_in_a_row_open_a_breaker(verdict):
 )
 def test_what_is_no_failure_opens_nothing(verdict):
     """Verdicts that count neither way neither open a breaker nor end a row of failures."""
-    breaker = trip(Breaker(FakeClock(), in_a_row=5, least=5), 100, verdict)
+    breaker = trip(simple(FakeClock(), in_a_row=5, least=5), 100, verdict)
     assert breaker.state == "closed"
     trip(breaker, 4)
     trip(breaker, 10, verdict)
@@ -315,7 +335,7 @@ def test_what_is_no_failure_opens_nothing(verdict):
 
 def test_a_success_ends_a_row():
     """Failures that are not in a row do not count as a row."""
-    breaker = Breaker(FakeClock(), in_a_row=3, least=1000)
+    breaker = simple(FakeClock(), in_a_row=3, least=1000)
     for _ in range(20):
         trip(breaker, 2)
         trip(breaker, 1, v.OK)
@@ -325,7 +345,7 @@ def test_a_success_ends_a_row():
 def test_half_of_a_window_opens_a_breaker():
     """Half of at least `least` calls within the window opens it; calls older than it do not count."""
     now = FakeClock()
-    breaker = Breaker(now, in_a_row=100, least=20, share=0.5, window=20.0)
+    breaker = simple(now, in_a_row=100, least=20, share=0.5, window=20.0)
     for _ in range(9):
         trip(breaker, 1)
         trip(breaker, 1, v.OK)
@@ -341,7 +361,7 @@ def test_half_of_a_window_opens_a_breaker():
 def test_a_probe_closes_or_doubles():
     """After its cooldown one probe goes; failing doubles the cooldown up to its ceiling, success closes."""
     now = FakeClock()
-    breaker = trip(Breaker(now, cooldown=1.0, cooldown_max=5.0))
+    breaker = trip(simple(now, cooldown=1.0, cooldown_max=5.0))
     for cooldown in (1.0, 2.0, 4.0, 5.0, 5.0):
         assert breaker.state == "open"
         assert breaker.retry_after == pytest.approx(cooldown)
@@ -365,7 +385,7 @@ def test_a_probe_closes_or_doubles():
 def test_a_probe_that_says_nothing_gives_its_slot_back(verdict):
     """A cancelled, throttled or refused probe leaves the breaker half-open, with its slot free."""
     now = FakeClock()
-    breaker = trip(Breaker(now))
+    breaker = trip(simple(now))
     now.pass_(1.0)
     breaker.acquire(a_call())(Outcome(verdict, 0.1))
     assert (breaker.state, breaker.ready()) == ("half-open", True)
@@ -377,7 +397,7 @@ def test_a_probe_that_says_nothing_gives_its_slot_back(verdict):
 def test_calls_from_before_the_trip_say_nothing(late):
     """A call that began before the trip neither closes the breaker nor prolongs its cooldown."""
     now = FakeClock()
-    breaker = Breaker(now)
+    breaker = simple(now)
     old = breaker.acquire(a_call())
     trip(breaker)
     now.pass_(0.5)
@@ -390,7 +410,7 @@ def test_calls_from_before_the_trip_say_nothing(late):
 def test_a_closed_breaker_starts_from_nothing(start):
     """What was counted before a trip does not count after it, also right after the machine's boot."""
     now = FakeClock(start)
-    breaker = Breaker(now, in_a_row=100, least=10, share=0.5, window=20.0)
+    breaker = simple(now, in_a_row=100, least=10, share=0.5, window=20.0)
     for _ in range(5):
         now.pass_(2.0)
         trip(breaker, 2)
@@ -404,7 +424,7 @@ def test_a_closed_breaker_starts_from_nothing(start):
 def test_several_probes():
     """With two probes, two may be out, two successes close, and one failure opens once."""
     now = FakeClock()
-    breaker = trip(Breaker(now, in_a_row=1, probes=2), 1)
+    breaker = trip(simple(now, in_a_row=1, probes=2), 1)
     now.pass_(1.0)
     first, second = breaker.acquire(a_call()), breaker.acquire(a_call())
     assert not breaker.ready()
@@ -422,7 +442,7 @@ def test_several_probes():
 def test_a_probe_of_an_older_trip_says_nothing(verdict):
     """A probe that ends after its trip was over neither reopens the breaker nor moves the next trip."""
     now = FakeClock()
-    breaker = trip(Breaker(now, in_a_row=1, probes=2), 1)
+    breaker = trip(simple(now, in_a_row=1, probes=2), 1)
     now.pass_(1.0)
     first, second = breaker.acquire(a_call()), breaker.acquire(a_call())
     first(Outcome(v.OK, 0.1))
@@ -444,6 +464,61 @@ def test_a_probe_of_an_older_trip_says_nothing(verdict):
     for probe in fresh:
         probe(Outcome(v.OK, 0.1))
     assert breaker.state == "closed"
+
+
+def test_the_defaults_of_a_breaker():
+    """It stays open for about 5 s, doubling to at most 60, and three good probes close it."""
+    now = FakeClock()
+    breaker = trip(Breaker(now, draw=lambda: 0.5))
+    for cooldown in (5.0, 10.0, 20.0, 40.0, 60.0, 60.0):
+        assert breaker.retry_after == pytest.approx(cooldown)
+        now.pass_(cooldown)
+        breaker.acquire(a_call())(Outcome(v.FAULT, 0.1))
+    now.pass_(60.0)
+    for _ in range(3):
+        assert breaker.state == "half-open"
+        breaker.acquire(a_call())(Outcome(v.OK, 0.1))
+    assert breaker.state == "closed"
+
+
+@given(st.floats(0, 1))
+def test_cooldowns_are_spread(drawn):
+    """Breakers that tripped together probe at different moments, a fifth around the cooldown."""
+    breaker = trip(Breaker(FakeClock(), cooldown=10.0, draw=lambda: drawn))
+    assert breaker.retry_after == pytest.approx(8.0 + 4.0 * drawn)
+
+
+def slow_ones(breaker: Breaker, count: int, seconds: float, first: float | None = None) -> None:
+    for _ in range(count):
+        breaker.acquire(a_call())(Outcome(v.OK, seconds, first=first))
+
+
+def test_slow_answers_open_a_breaker():
+    """Half of the calls too slow open it, and it says so; slow ones in a row alone do not."""
+    breaker = simple(FakeClock(), slow=2.0, least=20)
+    slow_ones(breaker, 19, 3.0)
+    assert breaker.state == "closed"
+    slow_ones(breaker, 1, 3.0)
+    assert breaker.state == "open"
+    assert "too slow" in breaker.why
+
+
+def test_a_stream_is_slow_by_its_first_event():
+    """A long stream that began in time is not slow; one that began late is."""
+    breaker = simple(FakeClock(), slow=2.0, least=5)
+    slow_ones(breaker, 20, 60.0, first=0.5)
+    assert breaker.state == "closed"
+    slow_ones(breaker, 20, 3.0, first=2.5)
+    assert breaker.state == "open"
+
+
+def test_a_slow_probe_opens_again():
+    """A probe that answers, but too slowly, does not close a breaker."""
+    now = FakeClock()
+    breaker = trip(simple(now, slow=2.0))
+    now.pass_(1.0)
+    slow_ones(breaker, 1, 3.0)
+    assert (breaker.state, breaker.why) == ("open", "probe was too slow")
 
 
 # The meter.
@@ -494,7 +569,9 @@ def test_a_quantile_lies_among_what_was_seen(seconds, q):
 
 
 @pytest.mark.parametrize(
-    "verdict", [x for x in v.ALL if x not in {v.OK, v.LOST}], ids=lambda x: x.name
+    "verdict",
+    [x for x in v.ALL if x not in {v.OK, v.LOST, v.LATE, v.CANCELLED}],
+    ids=lambda x: x.name,
 )
 def test_a_refusal_is_no_measure_of_speed(verdict):
     """Only answers, and waits for answers that never came, are measured."""
@@ -502,6 +579,19 @@ def test_a_refusal_is_no_measure_of_speed(verdict):
     meter.acquire(a_call())(Outcome(verdict, 5.0))
     assert meter.mean(9, 1000.0) == 0.0
     assert meter.in_flight == 0
+
+
+@pytest.mark.parametrize("verdict", [v.LATE, v.CANCELLED], ids=lambda x: x.name)
+def test_a_call_that_was_left_takes_at_least_that_long(verdict):
+    """One that was left after longer than such calls take is news; one left sooner says nothing."""
+    now = FakeClock()
+    meter = Meter(now)
+    meter.acquire(a_call())(Outcome(v.OK, 1.0, Usage(100, 50)))
+    size = size_class(100, 50)
+    meter.acquire(a_call())(Outcome(verdict, 0.5))
+    assert meter.mean(size, now()) == pytest.approx(1.0)
+    meter.acquire(a_call())(Outcome(verdict, 4.0))
+    assert meter.mean(size, now()) == pytest.approx(4.0)
 
 
 def test_waiting_in_a_queue_is_not_service_time():

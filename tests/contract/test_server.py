@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.server import HEAD_LIMIT, Server
+from router.server import HEAD_LIMIT, RESERVE, Server
 
 
 async def echo(scope, receive, send):
@@ -487,3 +487,55 @@ def test_silence_ends_a_connection_but_never_a_call():
         return ends, (await answer(busy))[0]
 
     assert run(test) == ([b"", b""], 200)
+
+
+# Too many connections.
+
+
+async def crowded(scope, receive, send):
+    """Says that there is no room."""
+    head = [(b"retry-after", b"1"), (b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 503, "headers": head})
+    await send({"type": "http.response.body", "body": b"full"})
+
+
+def test_connections_beyond_the_limit_are_told_and_ended():
+    """One more than the limit gets 503 for a request, its body unread, and probes get their answer."""
+
+    async def run():
+        async with served(echo, limit=1, crowded=crowded, spared={"/livez"}) as (_, connect):
+            reader, writer = await connect()
+            writer.write(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await answer(reader))[0] == 200
+            more, other = await connect()
+            other.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\nhalf")
+            status, headers, body = await answer(more)
+            assert (status, headers["retry-after"], body) == (503, "1", b"full")
+            assert headers["connection"] == "close"
+            assert await asyncio.wait_for(more.read(), 5) == b""
+            probe, third = await connect()
+            third.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await answer(probe))[0] == 200
+            assert await asyncio.wait_for(probe.read(), 5) == b""
+            writer.write(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await answer(reader))[0] == 200, "those within the limit go on"
+
+    asyncio.run(run())
+
+
+def test_connections_beyond_the_reserve_are_cut():
+    """However many come, no more than the limit and the reserve stay open."""
+
+    async def run():
+        async with served(echo, limit=2, crowded=crowded) as (server, connect):
+            opened = [await connect() for _ in range(RESERVE + 12)]
+            cut = 0
+            for reader, _ in opened[RESERVE + 2 :]:
+                try:
+                    cut += await asyncio.wait_for(reader.read(), 5) == b""
+                except ConnectionResetError:
+                    cut += 1
+            assert cut == 10
+            assert len(server.connections) == RESERVE + 2
+
+    asyncio.run(run())

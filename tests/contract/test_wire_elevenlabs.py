@@ -523,11 +523,12 @@ def test_a_cost_that_is_not_told_stays_unknown(cost):
 
 
 def test_what_is_no_audio_is_malformed():
-    """An empty body, and JSON under status 200."""
+    """An empty body, and JSON, events or a page of text under status 200."""
     with pytest.raises(Malformed):
         reader().whole(b"")
-    with pytest.raises(Malformed):
-        reader().head({b"content-type": b"application/json"})
+    for kind in (b"application/json", b"text/event-stream", b"text/html; charset=utf-8"):
+        with pytest.raises(Malformed):
+            reader().head({b"content-type": kind})
 
 
 def test_the_vendors_headers_pass_to_its_own_clients_only():

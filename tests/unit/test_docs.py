@@ -36,6 +36,7 @@ SCHEMA: dict[str, Any] = Config.model_json_schema()
 HEADINGS = {
     "ServerConfig": "`server`",
     "AdminConfig": "`server.admin`",
+    "AdmissionConfig": "`server.admission`",
     "KeyConfig": "`keys[]`",
     "RatesConfig": "`keys[].rates`",
     "BackendConfig": "`backends.<name>`",
@@ -48,7 +49,10 @@ HEADINGS = {
     "PromiseConfig": "`routes.<name>.promise`",
     "QuantileConfig": "Quantiles",
     "RuleConfig": "`routes.<name>.rules[]`",
+    "CacheConfig": "`cache`",
+    "RouteCacheConfig": "`routes.<name>.cache`",
     "FailureConfig": "`routes.<name>.failure`",
+    "HedgeConfig": "`routes.<name>.failure.hedge`",
     "LedgerConfig": "`ledger`",
     "JournalConfig": "`journal`",
     "BudgetConfig": "`budgets[]`",

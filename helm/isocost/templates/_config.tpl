@@ -1,6 +1,6 @@
 {{/*
 The configuration file, from .Values.config and what only the chart knows:
-  ledger      where the connection secret says
+  ledger      where the connection secret says; cache: the same of Redis
   keys        the one of devKey
   server      the admin API's address
   backends    of api torchserve without a base: the Service of the group that serves their model;
@@ -13,6 +13,12 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $ledger := default dict $config.ledger -}}
 {{- if not (or $ledger.url $ledger.url_env) -}}
 {{- $_ := set $config "ledger" (merge (dict "url_env" "ISOCOST_LEDGER_URL") $ledger) -}}
+{{- end -}}
+{{- end -}}
+{{- if or .Values.redis.existingSecret .Values.redis.dev.enabled -}}
+{{- $cache := default dict $config.cache -}}
+{{- if not (or $cache.url $cache.url_env) -}}
+{{- $_ := set $config "cache" (merge (dict "url_env" "ISOCOST_REDIS_URL") $cache) -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.devKey.enabled -}}
@@ -71,9 +77,16 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $defaults := .Values.torchserve.defaults -}}
 {{- $groups := dict -}}
 {{- range $name, $given := .Values.torchserve.groups -}}
-{{- $_ := set $groups $name (mergeOverwrite (deepCopy $defaults) (default dict $given)) -}}
+{{- if not (kindIs "invalid" $given) -}}
+{{- $_ := set $groups $name (mergeOverwrite (deepCopy $defaults) $given) -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $groups -}}
+{{- end -}}
+
+{{/* Whether there is any group. */}}
+{{- define "isocost.served" -}}
+{{- if include "isocost.groups" . | fromYaml -}}yes{{- end -}}
 {{- end -}}
 
 {{/* Names of backends that a group serves, joined by |; takes {config, group spec}. */}}
@@ -92,11 +105,10 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $mine := splitList "|" (include "isocost.group.backends" .) -}}
 {{- $found := list -}}
 {{- range $name, $route := .config.routes -}}
-{{- $backends := kindIs "string" $route.backends | ternary (list $route.backends) $route.backends -}}
 {{- $ours := false -}}
-{{- range $backends -}}{{- if has . $mine -}}{{- $ours = true -}}{{- end -}}{{- end -}}
+{{- range $route.backends -}}{{- if has . $mine -}}{{- $ours = true -}}{{- end -}}{{- end -}}
 {{- if $ours -}}
-{{- range $backends -}}
+{{- range $route.backends -}}
 {{- $backend := get $.config.backends . | default dict -}}
 {{- if not (or (eq (default "" $backend.api) "torchserve") $backend.local) -}}{{- $found = append $found . -}}{{- end -}}
 {{- end -}}
@@ -110,7 +122,7 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $mine := splitList "|" (include "isocost.group.backends" .) -}}
 {{- $found := list -}}
 {{- range $name, $route := .config.routes -}}
-{{- range (kindIs "string" $route.backends | ternary (list $route.backends) $route.backends) -}}
+{{- range $route.backends -}}
 {{- if has . $mine -}}{{- $found = append $found $name -}}{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -48,7 +48,7 @@ spec:
           {{- end }}
           terminationMessagePolicy: FallbackToLogsOnError
           resources:
-            {{- toYaml .root.Values.hooks.resources | nindent 12 }}
+            {{- include "isocost.resources" .root.Values.hooks.resources | nindent 12 }}
           volumeMounts:
             {{- include "isocost.mounts" (dict "root" .root "check" true) | nindent 12 }}
             {{- with .root.Values.router.extraVolumeMounts }}

@@ -68,6 +68,16 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* Requests and limits, all as text: a server-side apply to an old Kubernetes takes no numbers. */}}
+{{- define "isocost.resources" -}}
+{{- range $kind, $amounts := . }}
+{{ $kind }}:
+  {{- range $what, $amount := $amounts }}
+  {{ $what }}: {{ $amount | toString | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* An HTTP probe; takes {path, port, every, times, timeout}. */}}
 {{- define "isocost.probe" -}}
 httpGet:

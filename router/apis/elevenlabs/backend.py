@@ -145,8 +145,9 @@ class SpeechReader(Reader):
         self._any = self._done = False
 
     def head(self, headers: Mapping[bytes, bytes]) -> None:
-        if headers.get(b"content-type", b"").startswith(b"application/json"):
-            raise Malformed("the answer is JSON, not audio")
+        kind = headers.get(b"content-type", b"")
+        if kind.startswith((b"application/json", b"text/")):
+            raise Malformed(f"the answer is {kind.decode('latin-1')[:40]}, not audio")
         cost = headers.get(b"character-cost", b"")
         if cost.isdigit() and len(cost) <= 12:
             self.usage = Usage(characters=len(self._asked.text), credits=int(cost))

@@ -13,7 +13,7 @@ from router.core.api import Ask, Head, Path, Question, Told, Writer
 from router.core.call import Call, Usage
 from router.core.errors import RouterError
 from router.core.reply import Reply
-from router.core.task import Delta, EmbedResult, Event, Finish, Result, Sampling, TextResult
+from router.core.task import Delta, EmbedResult, Event, Finish, Note, Result, Sampling, TextResult
 
 from . import asks, models, responses, speech, transcription
 
@@ -173,6 +173,8 @@ class OpenAIWriter:
         if isinstance(event, bytes):
             self._raw = True
             return event
+        if isinstance(event, Note):
+            return b": isocost %b\n\n" % event.text.encode()
         opening = b""
         if self._chat and not self._opened:
             self._opened = True

@@ -16,7 +16,7 @@ from router.core.api import Ask
 from router.core.call import Call, Usage
 from router.core.errors import BadRequest
 from router.core.reply import Reply
-from router.core.task import ChatRequest, Delta, Event, Finish, Message, TextResult
+from router.core.task import ChatRequest, Delta, Event, Finish, Message, Note, TextResult
 
 from .asks import IMAGE_TOKENS, MESSAGE_TOKENS, decode, raw_fields, text_size
 
@@ -287,6 +287,8 @@ class ResponsesWriter:
         if isinstance(event, bytes):
             self._raw = True
             return event
+        if isinstance(event, Note):
+            return b": isocost %b\n\n" % event.text.encode()
         opening = b"" if self._opened else self._open()
         if isinstance(event, Finish):
             self._finish = event.reason

@@ -11,6 +11,7 @@ Source: OpenAI's API description, CreateSpeechRequest; read 2026-11-22.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -225,6 +226,11 @@ class SpeechReader(Reader):
         self._frames = Frames()
         self._done = False
         self._any = False
+
+    def head(self, headers: Mapping[bytes, bytes]) -> None:
+        kind = headers.get(b"content-type", b"")
+        if not self._as_events and kind.startswith((b"application/json", b"text/")):
+            raise Malformed(f"the answer is {kind.decode('latin-1')[:40]}, not audio")
 
     def whole(self, body: bytes) -> Result | bytes:
         audio = body

@@ -207,6 +207,8 @@ class TorchServeWriter:
         if isinstance(event, hub.Finish):
             self._finish = event.reason
             return b""
+        if isinstance(event, hub.Note):
+            return b""  # a line of this wire has no place for it
         assert isinstance(event, hub.Audio)
         opening = b""
         if not self._rate:

@@ -38,7 +38,7 @@ def render(
     files: tuple[Path, ...], *, helm: str = "4", kube: str = "1.32", values: Any = None
 ) -> tuple[Doc, ...]:
     """The objects, by kind and name. Raises Refused."""
-    return tuple(yaml.load(_render(files, helm, kube, json.dumps(values)), yaml.CSafeLoader))
+    return tuple(json.loads(_render(files, helm, kube, json.dumps(values))))
 
 
 @cache

@@ -14,8 +14,21 @@ from load_tests import run as load_run
 from router.cli import serve
 from router.cli.check import load
 from router.config import parse
-from tests.system.helm.charts import PROFILES, RENDERS, config, containers, named, pods, render
+from tests.system.helm import tools
+from tests.system.helm.charts import (
+    CHART,
+    PROFILES,
+    RENDERS,
+    config,
+    containers,
+    named,
+    pods,
+    render,
+)
 from tests.system.router.harness import ROOT, Program, free_ports, until
+
+# What stands in the Secrets, where any text will not do.
+SECRETS = {"ISOCOST_REDIS_URL": "redis://redis:6379/0", "ISOCOST_LEDGER_URL": "postgresql://a@b/c"}
 
 
 def _pod(name: str, values: Any = None) -> tuple[Any, Any]:
@@ -41,7 +54,8 @@ def test_isocost_accepts_the_configuration(
     parse(text)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     for variable in container["env"]:
-        monkeypatch.setenv(variable["name"], variable.get("value", "a secret"))
+        said = SECRETS.get(variable["name"], "a secret")
+        monkeypatch.setenv(variable["name"], variable.get("value", said))
     (tmp_path / "isocost.yaml").write_text(text)
     pipeline = load(tmp_path / "isocost.yaml", sandbox="--sandbox" in container["args"])
     assert pipeline.routes
@@ -77,19 +91,22 @@ def test_models_are_looked_for_where_they_are_served(name: str) -> None:
 
 
 def test_a_later_file_takes_out_what_a_profile_has() -> None:
-    """null takes a backend, a route or a section away, as everywhere in Helm."""
+    """null takes a backend, a route, a group or a section away, as everywhere in Helm."""
     values = {
         "config": {
             "budgets": None,
             "backends": {"openai-embed": None},
             "routes": {"embeddings-large": None},
-        }
+        },
+        "torchserve": {"groups": {"small": None, "other": {"models": ["smollm2-135m", "minilm"]}}},
     }
     documents = render(PROFILES["dev"], values=values)
     said = yaml.safe_load(config(documents))
     assert "budgets" not in said
     assert "openai-embed" not in said["backends"]
     assert "embeddings-large" not in said["routes"]
+    names = {doc["metadata"]["name"] for doc in documents if doc["kind"] == "Deployment"}
+    assert names == {"isocost-router", "isocost-sandbox", "isocost-torchserve-other"}
 
 
 def test_restarts_follow_the_configuration_only_where_asked() -> None:
@@ -138,6 +155,31 @@ def test_programs_understand_their_arguments(name: str, monkeypatch: pytest.Monk
         if whose.endswith("/load"):
             monkeypatch.setattr(sys, "argv", ["run", *other["args"]])
             assert load_run.arguments().host == "http://gate-router:8080"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dev", ["get secret prod-isocost-dev-key", '"model": "assistant"', "WARNING: sandbox"]),
+        (
+            "cpu",
+            ["python -m router keys create me", '"model": "assistant"', "helm -n ai test prod"],
+        ),
+        ("cpu-open", ["networkPolicy.callers"]),
+        ("dev-stores", ["WARNING: a store of this release has no disk"]),
+    ],
+)
+def test_notes_name_the_first_commands(name: str, words: list[str], tmp_path: Path) -> None:
+    """What Helm prints after an install fits what was installed."""
+    files = [word for file in RENDERS[name] for word in ("--values", str(file))]
+    command = ["install", "prod", str(CHART), "--namespace", "ai", "--dry-run=client", *files]
+    done = tools.run("4", *command, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert "deployment/" in notes
+    for word in words:
+        assert word in notes
+    assert ("WARNING" in notes) == name.startswith("dev")
 
 
 def test_the_pods_of_the_dev_profile_serve_a_call(tmp_path: Path) -> None:

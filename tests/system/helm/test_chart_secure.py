@@ -74,7 +74,7 @@ def test_gpus_are_no_reason_for_privileges() -> None:
     documents = render(RENDERS["gpu"])
     pod = dict(pods(documents))["Deployment isocost-torchserve-gpu"]
     container = pod["containers"][0]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["image"] == "isocost/torchserve:0.1.0-cuda"
     assert pod["runtimeClassName"] == "nvidia"
     assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"

@@ -16,7 +16,17 @@ from filelock import FileLock
 from referencing import Registry, Resource
 
 from tests.system.helm import tools
-from tests.system.helm.charts import CHART, HELMS, KUBES, PROFILES, RENDERS, Doc, render
+from tests.system.helm.charts import (
+    CHART,
+    EXTRAS,
+    HELMS,
+    KUBES,
+    PROFILES,
+    RENDERS,
+    Doc,
+    containers,
+    render,
+)
 
 CRDS = Path(__file__).parent / "crds"
 OPERATORS = (
@@ -36,8 +46,10 @@ def test_lint_has_nothing_to_say(name: str, helm: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kube", KUBES)
-@pytest.mark.parametrize("name", RENDERS)
+ALL = [(name, kube) for name in PROFILES for kube in KUBES] + [(name, "1.37") for name in EXTRAS]
+
+
+@pytest.mark.parametrize(("name", "kube"), ALL)
 def test_kubernetes_knows_every_field(name: str, kube: str) -> None:
     """Both Helms render the same, and the strict schemas of that Kubernetes accept it."""
     documents, others = (render(RENDERS[name], helm=helm, kube=kube) for helm in HELMS)
@@ -90,6 +102,19 @@ def test_old_clusters_get_old_versions() -> None:
     kinds = ("PodDisruptionBudget", "HorizontalPodAutoscaler")
     assert [old[kind] for kind in kinds] == ["policy/v1beta1", "autoscaling/v2beta2"]
     assert [new[kind] for kind in kinds] == ["policy/v1", "autoscaling/v2"]
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_old_clusters_take_what_helm_4_sends(name: str) -> None:
+    """A server-side apply to Kubernetes 1.20 wants each port's protocol, and each quantity as text."""
+    documents = render(RENDERS[name])
+    for document in documents:
+        if document["kind"] == "Service":
+            assert all(port["protocol"] == "TCP" for port in document["spec"]["ports"])
+    for whose, container, _ in containers(documents):
+        assert all("protocol" in port for port in container.get("ports", ())), whose
+        for amounts in container["resources"].values():
+            assert all(isinstance(amount, str) for amount in amounts.values()), whose
 
 
 def test_operators_know_every_field(operators: Path, tmp_path: Path) -> None:

@@ -86,6 +86,37 @@ async def test_a_hold_becomes_its_cost(tmp_path: Path):
         assert not books.audit(it.engine)
 
 
+async def test_a_settlement_waits_for_the_end_of_its_turn(tmp_path: Path):
+    """So a call's record, written in the same turn, is there before it: no settled call is lost."""
+    async with opened(tmp_path, *MONTH) as it:
+        hold = await it.ledger.reserve(it.ask(60), dispatched=True)
+        it.ledger.settle(hold, 45)
+        time.sleep(0.1)  # noqa: ASYNC251 - the writer had all the time it needs
+        assert not books.attempts(it.engine, ["S"])
+        await it.ledger.written()
+        assert len(books.attempts(it.engine, ["S"])) == 1
+
+
+async def test_a_rolling_window_is_shown_as_one(tmp_path: Path):
+    """What stands in its buckets is added up, until the oldest of it leaves."""
+    clock = [time.time() // 60 * 60]
+    rolling = Budget(TEAM, "20m", 100), Budget(GLOBAL, "20m", 200)
+    async with opened(tmp_path, *rolling, now=lambda: clock[0]) as it:
+        for bound in (30, 20):
+            await it.ledger.reserve(it.ask(bound), dispatched=True)
+            clock[0] += 60
+        await it.ledger.reserve(it.ask(40, GLOBAL), dispatched=True)
+        shown = {row.kind: row for row in books.standing(it.engine, clock[0])}
+        assert {kind: (row.held, row.limit) for kind, row in shown.items()} == {
+            "team": (50, 100),
+            "global": (90, 200),
+        }
+        assert shown["team"].start == clock[0] - 120
+        assert shown["team"].ends == clock[0] - 120 + 60 + 1200
+        later = {row.kind: row.held for row in books.standing(it.engine, clock[0] + 1200)}
+        assert later == {"global": 40}
+
+
 async def test_all_budgets_or_none(tmp_path: Path):
     """What the team's budget refuses is not held in the global one."""
     async with opened(tmp_path, *MONTH) as it:

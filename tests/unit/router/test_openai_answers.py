@@ -205,6 +205,15 @@ def test_audio_reaches_the_client_as_it_is():
     assert DOOR.head(call, reply).content_type == "audio/wav"
 
 
+def test_speech_that_is_text_is_malformed():
+    """A proxy's page or an error under status 200 is no sound, and is not paid as one."""
+    reader = API.reader(calling("speak", SAY, speech.PATH), "tts-1")
+    reader.head({b"content-type": b"audio/mpeg"})
+    for kind in (b"application/json", b"text/html; charset=utf-8"):
+        with pytest.raises(Malformed, match="not audio"):
+            reader.head({b"content-type": kind})
+
+
 # Subtitles.
 
 TIME = st.floats(0, 400_000)

@@ -89,7 +89,7 @@ def with_(old: str, new: str, text: str = SOUND) -> str:
         ("    model: small\n", "", "backends.own.model (line 3): is missing"),
         ("    task: chat", "    task: chatt", "routes.chat.task (line 16): Input should be 'chat'"),
         ("limits: {in_flight: 8}", "limits: {in_flight: 0}", "backends.own.limits.in_flight (line 8): "),
-        ("limits: {in_flight: 8}", "limits: {zzz: 1}", "unknown key; known here: in_flight, first_event"),
+        ("limits: {in_flight: 8}", "limits: {zzz: 1}", "unknown key; known here: in_flight, connect, first_event, idle"),
         ("[own, paid]", "[]", "routes.chat.backends (line 17): "),
         ("tags: [fast]", "tags: [fast, {a: 1}]", "backends.own.tags.1 (line 9): "),
         ("routes:", "server: {prot: 1}\nroutes:", "server.prot (line 14): unknown key; did you mean 'port'?"),
@@ -401,6 +401,39 @@ def test_gates_outlive_a_reload():
     assert built(renamed, world, old).backends["mine"].gates is not gates
 
 
+def test_limits_that_adapt_are_those_of_machines():
+    """Priced by the hour: adaptive, above its concurrency; others, and where it is switched off: not."""
+    found = built().backends
+    admission = found["own"].gates.admission
+    assert admission is not None
+    assert admission.limit == 8
+    assert found["paid"].gates.admission is None
+    off = built(with_("{in_flight: 8}", "{in_flight: 8, adaptive: false}")).backends
+    assert off["own"].gates.admission is None
+    on = with_("key_env: OPENAI_API_KEY", "key_env: OPENAI_API_KEY\n    limits: {adaptive: true}")
+    assert built(on).backends["paid"].gates.admission is not None
+
+
+def test_admission_outlives_a_reload():
+    """What is in flight stays counted, with new bounds; switched off and on it starts anew."""
+    world = a_world()
+    old = built(SOUND, world)
+    gate, process = old.backends["own"].gates.admission, old.admission
+    permit = gate.acquire(a_call())
+    smaller = "server: {admission: {in_flight: 100}}\n"
+    new = built(smaller + with_("{in_flight: 8}", "{in_flight: 5}"), world, old)
+    assert new.backends["own"].gates.admission is gate
+    assert (gate.limit, gate.count, process.limit) == (5, 1, 100)
+    assert new.admission is process
+    off = built(with_("{in_flight: 8}", "{in_flight: 8, adaptive: false}"), world, new)
+    assert off.backends["own"].gates.admission is None
+    again = built(SOUND, world, off).backends["own"].gates
+    assert again.admission is not gate
+    assert again.in_flight is old.backends["own"].gates.in_flight
+    permit(Outcome(FAULT, 0.1))
+    assert gate.count == 0
+
+
 def test_a_changed_breaker_takes_effect():
     """New settings make a new breaker; slots and measurements are kept."""
     world = a_world()
@@ -475,6 +508,7 @@ HELD = {
     "request.tools": "== true",
     "request.plain_text": "== false",
     "request.items": "== 2",
+    "request.criticality": "== 'critical'",
     "request.tags": "== ['t']",
     "request.fields": "== ['tools']",
     "key.name": "== 'ann'",

@@ -188,6 +188,7 @@ TABLE = {
     "throttled": ("ignore", "dropped", True, "nothing"),
     "fault": ("failure", "dropped", True, "nothing"),
     "lost": ("failure", "dropped", True, "quote"),
+    "late": ("ignore", "ignore", True, "quote"),
     "cancelled": ("ignore", "ignore", False, "quote"),
     "rejected": ("ignore", "ignore", True, "nothing"),
 }
@@ -269,7 +270,7 @@ def test_a_reply_ends_as_it_was_judged():
 STATUS = {
     "BadRequest": 400, "Unauthorized": 401, "Forbidden": 403, "UnknownRoute": 404, "TooLarge": 413,
     "TooExpensive": 402, "AttemptFailed": 502, "NoBackend": 503, "DeadlineExceeded": 504,
-    "BrokenStream": 502, "Rejected": 503, "BreakerOpen": 503, "Overloaded": 503, "Paused": 503,
+    "BrokenStream": 502, "Rejected": 503, "BreakerOpen": 503, "Overloaded": 503, "Paused": 503, "Shed": 503,
     "Down": 503, "RetriesSpent": 503, "RouterError": 500, "BudgetSpent": 402, "BooksClosed": 503,
     "RateLimited": 429,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from router import apis
 from router.core import verdict as v
 from router.core.api import Endpoint
 from router.core.api import Path as Entry
-from router.core.call import Usage
+from router.core.call import Outcome, Usage
 from router.core.errors import BrokenStream
 from router.core.money import usd
 from router.core.reply import Reply
@@ -428,7 +428,10 @@ def test_a_stream_that_nobody_began_to_read_is_closed(house):
             closed.append(True)
 
     class Pool:
-        async def exchange(self, *args: Any, **given: Any) -> Response:
+        async def take(self, *args: Any) -> None:
+            return None
+
+        async def ask(self, *args: Any, **given: Any) -> Response:
             return Response()
 
     h = house()
@@ -586,3 +589,108 @@ def test_an_unknown_path_says_which_there_are(house):
     ):
         assert client.status == status
         assert CHAT in json.loads(client.body)["error"]["message"]
+
+
+# Admission.
+
+
+@pytest.mark.parametrize("said", ["", "high", "CRITICAL", "critical plus"])
+def test_a_criticality_that_does_not_exist_is_a_clear_400(house, said):
+    """The answer names the header and the four words, in the door's shape; nothing is sent."""
+    h = house()
+    client = h.chat(headers={"x-isocost-criticality": said})
+    assert client.status == 400
+    error = error_of(client)
+    assert error["param"] == "x-isocost-criticality"
+    assert "critical_plus, critical, sheddable_plus, sheddable" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("most", "said", "expected"),
+    [
+        (None, None, "critical"),
+        (None, "critical_plus", "critical_plus"),
+        ("sheddable_plus", None, "sheddable_plus"),
+        ("sheddable_plus", "critical_plus", "sheddable_plus"),
+        ("sheddable_plus", "sheddable", "sheddable"),
+        ("critical_plus", None, "critical"),
+    ],
+)
+def test_a_key_bounds_the_criticality_of_its_calls(house, most, said, expected):
+    """The lower of what is said and what the key allows holds, and the decision shows it."""
+    own = "" if most is None else f"criticality: {most}, "
+    h = house(CONFIG.replace("team: red, ", f"team: red, {own}"))
+    client = h.chat(headers={} if said is None else {"x-isocost-criticality": said})
+    assert client.status == 200
+    assert h.last()["criticality"] == expected
+
+
+def test_a_full_process_refuses_the_least_critical_in_the_doors_shape(house):
+    """503 with a moment to retry; nothing is planned or charged; metrics and decision say why."""
+    h = house("server: {admission: {in_flight: 4}}\n" + CONFIG.replace("server:", "#"))
+    process = h.runtime.pipeline.admission
+    held = [process.acquire(a_call()) for _ in range(2)]
+    low = {"x-isocost-criticality": "sheddable"}
+    client = h.chat(headers=low)
+    assert client.status == 503
+    assert int(client.headers["retry-after"]) >= 1
+    assert error_of(client)["code"] == "overloaded"
+    assert "criticality sheddable are let in below 2" in error_of(client)["message"]
+    found = h.last()
+    assert (found["status"], found["verdict"], found["plan"]) == (503, "rejected", None)
+    assert "too many calls are in progress" in found["error"]
+    assert found["cost_usd"] == "0"
+    assert h.chat().status == 200
+    held += [process.acquire(a_call()) for _ in range(2)]
+    assert h.chat().status == 503
+    for release in held:
+        release(Outcome(v.OK, 1.0))
+    assert h.chat(headers=low).status == 200
+    page = got(h, "/metrics").body.decode()
+    for level in ("sheddable", "critical"):
+        assert f'isocost_shed_total{{criticality="{level}",route="chat"}} 1.0' in page
+    assert "isocost_process_limit 4.0" in page
+    assert process.count == 0
+
+
+def test_a_stream_is_in_progress_until_its_end(house):
+    """The place of a stream is held until its last byte, and then free."""
+    h = house(paid=streaming(name="paid"))
+    seen: list[int] = []
+    gate = h.runtime.pipeline.admission
+
+    class Watching(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            seen.append(gate.count)
+            await super().send(message)
+
+    client = h.ask(Watching(a_body(stream=True), headers=ANN))
+    assert client.status == 200
+    assert seen[0] == 1
+    assert gate.count == 0
+
+
+def test_bodies_together_are_bounded(house):
+    """A body that does not fit beside those under way gets 503, and its bytes are given back."""
+    h = house("server: {bodies_mb: 0.001}\n" + CONFIG.replace("server:", "#"))
+    text = "x" * 2000
+    client = h.chat(messages=[{"role": "user", "content": text}])
+    assert (client.status, client.headers["retry-after"]) == (503, "1")
+    assert "fill the memory" in error_of(client)["message"]
+    assert h.chat().status == 200
+    assert h.runtime.bodies.held == 0
+
+
+def test_too_many_connections_are_told_in_the_doors_shape(house):
+    """The answer of a crowded server is an error of the wire whose path was asked."""
+    h = house()
+    front = app(h.runtime)
+    for path, shape in ((CHAT, "error"), ("/v2/translate", "message")):
+        client = Client(headers=ANN)
+        scope = client.scope | {"path": path}
+        play(front.crowded(scope, client.receive, client.send), h.clock)
+        assert (client.status, client.headers["retry-after"]) == (503, "1")
+        assert shape in json.loads(client.body)
+    client = Client()
+    play(front.crowded(client.scope, client.receive, client.send), h.clock)
+    assert (client.status, client.headers["retry-after"]) == (503, "1")

@@ -13,6 +13,7 @@ from router.core.call import Key, Outcome, Usage
 from router.core.ending import Ending
 from router.core.errors import RouterError
 from router.decisions import Decision, Decisions, plan_json, reason
+from router.gates.admission import Process
 from router.layers.dispatch import dispatch
 from router.layers.observe import observe
 from router.plan import Promise, Route
@@ -135,7 +136,7 @@ def test_a_reason_fits_a_header():
 
 def page(telemetry: Telemetry, *backends: Any) -> dict[tuple[str, ...], float]:
     """Every sample of the page by its name and labels, read as a server does."""
-    telemetry.refresh({b.name: b for b in backends})
+    telemetry.refresh({b.name: b for b in backends}, Process(FakeClock()))
     return {
         (s.name, *(f"{k}={x}" for k, x in sorted(s.labels.items()))): s.value
         for family in text_string_to_metric_families(telemetry.page().decode())

@@ -73,10 +73,13 @@ spec:
           ports:
             - name: inference
               containerPort: 8085
+              protocol: TCP
             - name: status
               containerPort: 8084
+              protocol: TCP
             - name: metrics
               containerPort: 8087
+              protocol: TCP
           startupProbe:
             {{- include "isocost.probe" (dict "path" "/readyz" "port" "status" "every" 5 "times" (ceil (divf .spec.startSeconds 5) | int) "timeout" 3) | nindent 12 }}
           readinessProbe:
@@ -165,7 +168,7 @@ initContainers:
       {{- end }}
     terminationMessagePolicy: FallbackToLogsOnError
     resources:
-      {{- toYaml .spec.resources | nindent 6 }}
+      {{- include "isocost.resources" .spec.resources | nindent 6 }}
     volumeMounts:
       - name: tmp
         mountPath: /tmp
@@ -186,7 +189,7 @@ initContainers:
 {{- if .gpu.count -}}
 {{- $_ := set $resources "limits" (merge (dict .gpu.resource (int .gpu.count)) (default dict $resources.limits)) -}}
 {{- end -}}
-{{- toYaml $resources -}}
+{{- include "isocost.resources" $resources -}}
 {{- end -}}
 
 {{- define "isocost.torchserve.service" -}}
@@ -201,10 +204,13 @@ spec:
     - name: inference
       port: 8085
       targetPort: inference
+      protocol: TCP
     - name: status
       port: 8084
       targetPort: status
+      protocol: TCP
     - name: metrics
       port: 8087
       targetPort: metrics
+      protocol: TCP
 {{- end -}}
