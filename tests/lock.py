@@ -113,7 +113,7 @@ def _write(name: str, head: str, held: dict[str, str]) -> None:
     file.parent.mkdir(exist_ok=True)
     text = head + "".join(held[each] for each in sorted(held))
     file.write_text(text)
-    print(f"{name}: {len(held)} packages, {sum(len(hashes(e)) for e in held.values())} hashes")
+    print(f"{name}: {len(held)} packages, {sum(len(hashes(e)) for e in held.values())} hashes")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -85,4 +85,4 @@ class Callers:
 if __name__ == "__main__":
     url, key, seconds, pace, *tries = sys.argv[1:]
     callers = Callers(url, key, float(pace), int(tries[0]) if tries else 1)
-    print(json.dumps(callers.run(float(seconds))))
+    print(json.dumps(callers.run(float(seconds))))  # noqa: T201

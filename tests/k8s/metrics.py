@@ -124,7 +124,7 @@ def main() -> None:
         try:
             figures.look()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            print(error, flush=True)
+            print(error, flush=True)  # noqa: T201
         time.sleep(WINDOW)
 
 

@@ -47,7 +47,7 @@ def keep():
         try:
             look()
         except (OSError, ValueError) as error:
-            print("dns", error, flush=True)
+            print("dns", error, flush=True)  # noqa: T201
         time.sleep(1)
 
 

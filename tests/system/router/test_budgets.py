@@ -185,7 +185,7 @@ def test_a_race_for_a_few_cents(
     billed = f"{bill['total_pico_usd'] / limit:.1%} of the limit in {bill['calls']} calls"
     record_property("billed", billed)
     # Shown by `make race`.
-    print(f"billed: {billed}; with what nobody knew: {ours / limit:.1%}; {dict(seen)}")
+    print(f"billed: {billed}; with what nobody knew: {ours / limit:.1%}; {dict(seen)}")  # noqa: T201
     reconciled(box, store, file)
 
 
