@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import select
 import sys
 import threading
 import time
@@ -69,6 +70,8 @@ class Callers:
         self, link: http.client.HTTPConnection, path: str, body: dict[str, object]
     ) -> tuple[str, str]:
         """Who served it, and what went wrong; one of them is empty."""
+        if link.sock is not None and select.select([link.sock], [], [], 0)[0]:
+            link.close()  # ended by the other side while nothing was asked: every HTTP client looks
         head = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         try:
             link.request("POST", path, json.dumps(body), head)

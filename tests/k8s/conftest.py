@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,17 +15,30 @@ from tests.k8s.release import Release
 from tests.k8s.report import Report
 from tests.system.helm import tools
 
+REPORT = pytest.StashKey[Report]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """What did not hold stands in the report, too."""
+    result = yield
+    report = item.config.stash.get(REPORT, None)
+    if report is not None and result.failed and call.excinfo is not None:
+        said = str(call.excinfo.value).partition("\n")[0][:200].replace("|", "/")
+        report.seen(item.name, said, good=False)
+    return result
+
 
 @pytest.fixture(scope="session")
-def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+def report(pytestconfig: pytest.Config) -> Iterator[Report]:
     made, begun = Report(), time.monotonic()
+    pytestconfig.stash[REPORT] = made
     made.facts["Helm"] = tools.WHEELS["3"].helm
-    made.facts["machine"] = (
-        f"{os.cpu_count()} cores, {platform.machine()}; load {os.getloadavg()[1]:.0f} by others at the start"
-    )
+    load = f"load by others at the start {os.getloadavg()[0]:.0f}"
+    made.facts["machine"] = f"{os.cpu_count()} cores, {platform.machine()}; {load}"
     yield made
     made.facts["time"] = f"{(time.monotonic() - begun) / 60:.0f} minutes"
-    if len(made.rows) >= request.session.testscollected - request.session.testsfailed:
+    if not pytestconfig.option.keyword:  # a run of some tests leaves the page of the whole alone
         made.write()
 
 
@@ -32,12 +46,8 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
 def cluster(report: Report) -> Iterator[Cluster]:
     made = Cluster("isocost")
     took = made.up()
-    report.facts["Kubernetes"] = (
-        made.kubectl("version", "-o", "yaml")
-        .split("serverVersion:")[1]
-        .split("gitVersion: ")[1]
-        .split()[0]
-    )
+    version = made.kubectl("version", "-o", "yaml").split("serverVersion:")[1]
+    report.facts["Kubernetes"] = version.split("gitVersion: ")[1].split()[0]
     report.facts["containerd"] = must("containerd", "--version").split()[2]
     report.facts["cluster up"] = f"{took:.0f} s" if took else "it ran already"
     made.tried("create", "namespace", made.namespace)

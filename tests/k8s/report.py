@@ -31,7 +31,7 @@ class Report:
         self.rows.append((what, figures, "yes" if good else "**no**"))
 
     def write(self) -> None:
-        """The page; a run of a part of the tests leaves the page of the whole alone."""
+        """The page."""
         lines = [HEAD, f"## Run of {time.strftime('%-d %B %Y')}", ""]
         lines += [
             "| | |",

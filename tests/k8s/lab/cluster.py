@@ -69,13 +69,27 @@ class Cluster:
 
     def up(self) -> float:
         """Seconds that it took; 0 where it ran already."""
+        begun, archive = time.monotonic(), _archive()
+        held = RUN / "images"
         if (RUN / "upok").exists() and run(*self._kubectl("get", "nodes")).returncode == 0:
+            if not held.exists() or held.read_text() != str(archive):
+                must(
+                    "ctr",
+                    "-a",
+                    str(RUN / "ctrd/c.sock"),
+                    "-n",
+                    "k8s.io",
+                    "images",
+                    "import",
+                    str(archive),
+                    seconds=400,
+                )
+                held.write_text(str(archive))
             return 0.0
-        begun = time.monotonic()
         if RUN.exists():
             self.down()
-        archive = _archive()
         must(str(HERE / "up.sh"), str(RUN), str(BIN), str(archive), seconds=580)
+        held.write_text(str(archive))
         return time.monotonic() - begun
 
     def down(self) -> None:
