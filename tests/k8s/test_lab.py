@@ -228,7 +228,7 @@ spec:
             stdout=log,
             stderr=log,
         )
-    cluster.kubectl("apply", "-f", "-", feed=api)
+    cluster.kubectl("create", "--namespace=kube-system", "-f", "-", feed=api)
     try:
         cluster.until(
             lambda: (
