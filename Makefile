@@ -64,8 +64,9 @@ lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the 
 	PATH=$(CURDIR)/.lock/bin:$$PATH $(PYTHON) -m tests.lock $(if $(UPGRADE),--upgrade)
 	rm -rf .lock
 
-image: ## build the images isocost/router and isocost/torchserve with podman or docker; TORCH=cuda for GPUs
+image: .venv/installed ## build the images isocost/router and isocost/torchserve, and try them in podman; TORCH=cuda for GPUs
 	./image/build
+	ISOCOST_IMAGE=1 $(BIN)/pytest -v tests/system/image
 
 k8s: .venv/installed ## try the chart on a real cluster of one node (docs/kubernetes-lab.md); KEEP=1 leaves it running
 	ISOCOST_K8S=1 $(BIN)/pytest -v tests/k8s

@@ -14,11 +14,12 @@ from tests.k8s.lab.cluster import CHART, INSIDE, RUN, Cluster, must, why_not
 from tests.k8s.release import LAB, SEVERAL, Release
 from tests.k8s.report import Report
 
+WHY_NOT = why_not()
 pytestmark = [
     pytest.mark.k8s,
     pytest.mark.xdist_group("k8s"),
     pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
 SCALED = {"router": {"autoscaling": {
     "minReplicas": 1, "maxReplicas": 3, "scaleDownSeconds": 20, "hpa": {"enabled": True, "cpuPercent": 60}}}}  # fmt: skip
@@ -228,8 +229,8 @@ spec:
             stdout=log,
             stderr=log,
         )
-    cluster.kubectl("create", "--namespace=kube-system", "-f", "-", feed=api)
     try:
+        cluster.kubectl("create", "--namespace=kube-system", "-f", "-", feed=api)
         cluster.until(
             lambda: (
                 cluster.tried("get", "--raw", "/apis/metrics.k8s.io/v1beta1/pods").returncode == 0
