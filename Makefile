@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= cpu
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race test lint unit system bench load helm chart lock image k8s format clean
+.PHONY: help install run run-all race chaos test lint unit system fuzz bench load helm chart observe prometheus dashboards lock image k8s format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ run-all: model_store/trained/dates-en-de-small/model.safetensors ## the same wit
 race: .venv/installed ## 200 callers, three processes, a few cents: on SQLite and on PostgreSQL
 	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
 
+chaos: .venv/installed ## break every dependency under load, or SOAK=10m; writes docs/faults.md
+	$(BIN)/python -m load_tests.chaos $(if $(SOAK),--soak $(SOAK),$(if $(ONLY),--only "$(ONLY)",--write))
+
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +42,7 @@ lint: .venv/installed ## linters, types, import rules
 
 test: lint ## everything: linters, types, import rules, all tests
 	$(BIN)/python -m model_store pack
+	$(BIN)/python -m tests.prometheus fetch
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 unit: .venv/installed ## the quick tests only
@@ -46,6 +50,9 @@ unit: .venv/installed ## the quick tests only
 
 system: .venv/installed ## the tests with real processes
 	$(BIN)/pytest -n 2 --dist loadgroup tests/system
+
+fuzz: .venv/installed ## search for vendor answers that break a reader: make fuzz SECONDS=60 (needs atheris)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 bench: .venv/installed ## measure against alternatives in one run; writes bench/out
 	$(BIN)/python -m tests.bench
@@ -58,6 +65,15 @@ helm: .venv/installed ## check the chart: Helm 3 and 4, Kubernetes schemas, snap
 
 chart: .venv/installed ## write the chart's README and snapshots anew
 	$(BIN)/python -m tests.system.helm.update
+
+observe: prometheus ## Prometheus that scrapes the running router, with the alerts; http://127.0.0.1:9090
+	@$(BIN)/python -m tests.prometheus serve
+
+prometheus: .venv/installed ## fetch Debian's Prometheus into var/prometheus, where none is installed
+	@$(BIN)/python -m tests.prometheus fetch
+
+dashboards: .venv/installed ## write helm/isocost/dashboards from the short forms in helm/dashboards
+	$(BIN)/python -m tests.dashboards
 
 lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the newest
 	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet uv==0.13.9

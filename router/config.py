@@ -39,6 +39,7 @@ def _listed(value: Any) -> Any:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+SomeSeconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
@@ -166,6 +167,9 @@ class BackendConfig(_Strict):
         default=None, description="URL of the status page of `python -m serving`"
     )
     sandbox: SandboxConfig | None = None
+    trace: bool | None = Field(
+        default=None, description="its requests carry the trace; true for local ones unless said"
+    )
 
 
 class QuantileConfig(_Strict):
@@ -389,6 +393,13 @@ class ServerConfig(_Strict):
     media_limit_mb: float = Field(
         default=40, gt=0, description="the same for calls that carry audio or images"
     )
+    grace: SomeSeconds = Field(
+        default=30.0, description="seconds for calls under way once it is told to stop"
+    )
+    drain_delay: SomeSeconds = Field(
+        default=0.0,
+        description="seconds that it serves on before, not ready, for load balancers to notice",
+    )
     decisions: int = Field(default=1000, ge=0, description="decision records kept in memory")
     admission: AdmissionConfig = AdmissionConfig()
     connections: int = Field(
@@ -397,7 +408,28 @@ class ServerConfig(_Strict):
     bodies_mb: float = Field(
         default=512, gt=0, description="MiB of all bodies under way; more are refused"
     )
+    log: Literal["text", "json"] = Field(default="text", description="form of the log's lines")
+    log_calls: bool = Field(default=False, description="one line of the log for each call")
     admin: AdminConfig | None = Field(default=None, description="the admin API is served if set")
+
+
+class TracingConfig(_Strict):
+    """Where traces go, see docs/observability.md; what is left out is told by OTEL_* variables."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="OTLP over HTTP, such as http://collector:4318/v1/traces",
+    )
+    service: str | None = Field(
+        default=None, min_length=1, description="name of this service; isocost if nobody says"
+    )
+    sample: float | None = Field(
+        default=None, ge=0, le=1, description="share of the calls that bring no trace of their own"
+    )
+    callers: Literal["follow", "ignore"] = Field(
+        default="follow", description="whether a caller's traceparent is taken"
+    )
 
 
 class Config(_Strict):
@@ -414,6 +446,7 @@ class Config(_Strict):
     budgets: list[BudgetConfig] = Field(default_factory=list)
     journal: JournalConfig = JournalConfig()
     cache: CacheConfig = CacheConfig()
+    tracing: TracingConfig | None = Field(default=None, description="calls are traced if set")
     doors: dict[str, dict[Task, str]] = Field(
         default_factory=dict,
         description="wire: task: the route of calls whose body has no place for one",

@@ -5,8 +5,10 @@ the others cost at least three times the CPU (`docs/decisions/0003-http-client.m
 llhttp's, by `httptools`; TLS and name look-up are the loop's.
 
 Guarantees: cancelling a wait closes the connection at once. A connection goes back to the pool
-only after a whole answer that allows it. A body shorter than it said is Broken, never an end.
-Bounded: header bytes, body bytes of a whole answer, bytes buffered of a stream (reading pauses).
+only after a whole answer that allows it. A body shorter than it said is Broken, never an end; what
+comes after the end, or unasked, ends the connection: it is no part of any answer.
+Bounded: bytes of headers, of trailers and of framing between two pieces of a body, body bytes of a
+whole answer, bytes buffered of a stream (reading pauses).
 Not done: HTTP/2, proxies, compression (none is asked for), redirects (an API has none to follow).
 
 Source: RFC 9112.
@@ -27,6 +29,8 @@ HEADERS_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024 * 1024
 BUFFER_LIMIT = 256 * 1024
 TOO_LONG = f"headers longer than {HEADERS_LIMIT} bytes"
+PIECES = 64
+"""Pieces of a body that are kept as they came; more become one run of bytes."""
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 20.0
 """Most servers keep an idle connection longer; one that is closed meanwhile leaves the pool."""
@@ -230,7 +234,8 @@ class Connection(asyncio.Protocol):
         self.headers: dict[bytes, bytes] = {}
         self.complete = self._headed = self._keep = False
         self._parts: list[bytes] = []
-        self._size = self._head_size = 0
+        self._run = bytearray()
+        self._size = self._head_size = self._bodiless = 0
         self._error: Broken | None = None
 
     # What a call does
@@ -257,6 +262,9 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         parts, self._parts, self._size = self._parts, [], 0
+        if self._run:
+            parts = [bytes(self._run), *parts]
+            self._run = bytearray()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     @property
@@ -293,18 +301,23 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as exc:
-            self.fail(f"not an HTTP answer: {exc.__context__ or exc}")
+        if not self._busy:
+            # Nobody asked: it would pass for the answer to the next call.
+            self._keep = False
             self._transport.abort()
             return
-        if not self._headed:
-            # A header that never ends is not told to `on_header`.
-            self._head_size += len(data)
-            if self._head_size > 2 * HEADERS_LIMIT:
-                self.fail(TOO_LONG)
-                self._transport.abort()
+        # A header or a trailer that never ends is not told to `on_header`, nor is a chunk's
+        # extension or an endless row of interim answers.
+        self._bodiless += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            self.fail(f"not an HTTP answer: {exc.__context__ or exc or 'another protocol'}")
+            self._transport.abort()
+            return
+        if self._bodiless > 2 * HEADERS_LIMIT and not self.complete:
+            self.fail(TOO_LONG)
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -327,6 +340,11 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._keep = False
+            raise ValueError("more came than one answer")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
         if self._head_size > HEADERS_LIMIT:
@@ -341,6 +359,11 @@ class Connection(asyncio.Protocol):
                 self._wake()
 
     def on_body(self, body: bytes) -> None:
+        self._bodiless = 0
+        if len(self._parts) == PIECES:
+            # A list of millions of tiny pieces would take many times their size.
+            self._run += b"".join(self._parts)
+            self._parts.clear()
         self._parts.append(body)
         self._size += len(body)
         if self._whole:

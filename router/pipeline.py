@@ -451,6 +451,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         spec.limits.connect,
         spec.limits.idle,
         abilities.voice,
+        trace=local if spec.trace is None else spec.trace,
     )
     by_unit = bool(tasks & BY_UNIT)
     bound = partial(_bound, spoken, spec.model) if by_unit else no_units

@@ -41,6 +41,7 @@ from router.gates.pause import Pause
 from router.gates.retries import Retries
 
 NOBODY: frozenset[str] = frozenset()
+UNPRICED = "no price is known for"
 BY_UNIT = frozenset({"translate", "speak", "transcribe", "annotate"})
 """Tasks whose bound is the backend's own (`Api.units`), not the tokens of a text."""
 
@@ -237,7 +238,7 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
         if kind:
             pass
         elif most is not None and not price.free and (missing := price.lacks(most)):
-            kind, why = "unfit", f"no price is known for {missing}"
+            kind, why = "unfit", f"{UNPRICED} {missing}"
         elif limit is not None and quote > limit and not price.free:
             kind, why = "cost", "could cost more than the call may"
         elif sight.blocked:

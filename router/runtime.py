@@ -15,10 +15,13 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from router import logs
 from router.admin import callers, store
 from router.admin.leases import Leases
 from router.admin.ring import Ring
@@ -30,23 +33,27 @@ from router.core.gate import Clock
 from router.core.money import pico
 from router.core.service import Service
 from router.core.task import Task
+from router.core.trace import Trace
 from router.decisions import Decision, Decisions
 from router.google_token import Tokens
 from router.http1 import Pool
 from router.journal import Journal, Keep
+from router.ledger import books
+from router.ledger.database import engine
 from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
 from router.pipeline import NO_KEYS, Pipeline, World, build
-from router.plan import BY_UNIT
+from router.plan import BY_UNIT, Backend
 from router.telemetry import Telemetry
-from router.transport import fetch_json, http
+from router.tracing import Tracing, traced
+from router.transport import fetch, http
 
 log = logging.getLogger("isocost")
 FIRST_TOKEN = 5.0
 """Seconds that a start waits for the tokens of service accounts."""
 SWEEP = 5.0
-"""Seconds between two sweeps of the ledger."""
+"""Seconds between two sweeps of the ledger, and between two looks at its books."""
 FEEL = 0.1
 """Seconds between two looks at how late the loop is."""
 POLL = 1.0
@@ -58,6 +65,23 @@ class Bodies:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.held = limit, 0
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """What a status page says of one model."""
+
+    ready: bool = False
+    pending: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class StatusPage(msgspec.Struct, frozen=True):
+    """What `python -m serving` says of itself (docs/decisions/0001)."""
+
+    up: bool = False
+    models: dict[str, ModelState] = {}
+
+
+NO_PAGE, NOT_THERE = StatusPage(), ModelState()
 
 
 class Runtime:
@@ -78,15 +102,20 @@ class Runtime:
         self.now, self._guarded = now, guarded
         self.env = os.environ if env is None else env
         self.telemetry = Telemetry()
+        self.tracing: Tracing | None = None
         self.pool = Pool()
         self.tokens = Tokens()
         self.ledger: Ledger | None = None
         self.ring: Ring | None = None
         self.leases: Leases | None = None
+        self.draining = False
+        """It has been told to stop, and serves on for a while."""
         self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
         server = self.pipeline.config.server
+        self.tracing = traced(self.pipeline.config, self.env)
+        self._log_calls = server.log_calls
         self.decisions = Decisions(server.decisions)
         self.journal: Journal | None = None
         if journal:
@@ -119,6 +148,10 @@ class Runtime:
     def _record(self, call: Call, ending: Ending) -> None:
         route = self.pipeline.routes.get(call.route)
         self.telemetry.record(call, ending, route)
+        if self.tracing is not None:
+            self.tracing.record(call, ending)
+        if self._log_calls:
+            logs.call(call, ending)
         if ending.usage is not None and call.key is not None and call.task in BY_UNIT:
             by_task = self._used.setdefault(call.key.name, {})
             by_task[call.task] = added(by_task.get(call.task, NOTHING), ending.usage)
@@ -130,6 +163,27 @@ class Runtime:
         """How long the journal keeps what, as configured now."""
         config = self.pipeline.config.journal
         return Keep(config.keep_days, int(config.keep_mb * 1024 * 1024)), config.prompt_hash
+
+    def unable(self, backend: Backend) -> str:
+        """Why *backend* cannot serve now; "" when it can."""
+        gates, ledger = backend.gates, self.ledger
+        if not gates.breaker.ready():
+            return f"breaker {gates.breaker.state}: {gates.breaker.why}"
+        if not gates.health.ready():
+            return f"down: {gates.health.detail}"
+        if ledger is not None and not ledger.up and not backend.price.free:
+            return "" if ledger.allowance_left > 0 else "the ledger is unreachable"
+        return ""
+
+    def trace(self, headers: Mapping[bytes, bytes]) -> Trace | None:
+        """The trace of a call that comes with these headers; None while traces are off."""
+        return None if self.tracing is None else self.tracing.begin(headers)
+
+    def refused(self, call_id: str, wire: str, status: int) -> None:
+        """Count a request that never became a call."""
+        self.telemetry.refused(wire, status)
+        if self._log_calls:
+            logs.refused(call_id, wire, status)
 
     def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""
@@ -165,6 +219,8 @@ class Runtime:
             await self.ledger.close()
         if self.journal is not None:
             self.journal.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
     def reload(self) -> str:
         """Read the file again; "" when it serves now, else why the old one goes on."""
@@ -177,6 +233,8 @@ class Runtime:
         old, self.pipeline = self.pipeline.stores.shared, fresh
         if old is not None and old is not fresh.stores.shared:
             self._tasks.append(asyncio.create_task(old.close()))
+        if self.tracing is not None:
+            self.tracing.learn(fresh.config)
         if self.journal is not None:
             keep, hashed = self._keep()
             self.journal.configure(keep, hashed=hashed)
@@ -218,7 +276,9 @@ class Runtime:
             log.error("the ledger cannot be reached; paid calls: %s", spec.unreachable)
         await self.ring.look()
         self.leases = Leases(where, self.now)
-        self._tasks.append(asyncio.create_task(_every(SWEEP, self._sweep)))
+        self._books = engine(where, patience=2.0)
+        for repeat in (self._sweep, self._read_books):
+            self._tasks.append(asyncio.create_task(_every(SWEEP, repeat)))
 
     def _know(self, rows: list[KeyRow]) -> None:
         """Use these keys of the store from now on, and their budgets."""
@@ -245,6 +305,15 @@ class Runtime:
             with suppress(StoreDown):  # it is looked at again, and calls are told by themselves
                 await self.ledger.sweep()
 
+    async def _read_books(self) -> None:
+        """What the metrics say of budgets and holds; while the store is away, what it said last."""
+        if self.ledger is None or not self.ledger.up:
+            return
+        now = time.time()
+        with suppress(SQLAlchemyError):
+            found = await asyncio.to_thread(books.watched, self._books, now)
+            self.telemetry.facts.books(self.ledger.budgets.all, found, now)
+
     async def _watch(self) -> None:
         stamp = self._mtime()
         if stamp not in {self._stamp, 0}:
@@ -263,20 +332,21 @@ class Runtime:
         self.tokens.look()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
-        ask = partial(fetch_json, self.pool, seconds=2 * POLL)
-        found = dict(zip(pages, await asyncio.gather(*map(ask, pages)), strict=True))
+        asked = [fetch(self.pool, url, StatusPage, seconds=2 * POLL) for url in pages]
+        found = dict(zip(pages, await asyncio.gather(*asked), strict=True))
         for url, model, gates in pipeline.statuses:
-            page = found[url]
-            state = page.get("models", {}).get(model, {}) if page else {}
-            up = bool(page and page.get("up") and state.get("ready"))
-            queued = int(state.get("pending") or 0)
-            gates.health.tell(up=up, queued=queued, detail="not ready")
-            gates.meter.tell(queued)
-        self.telemetry.refresh(pipeline.backends, pipeline.admission)
+            page = found[url] or NO_PAGE
+            state = page.models.get(model, NOT_THERE)
+            up = page.up and state.ready
+            gates.health.tell(up=up, queued=state.pending, detail="not ready")
+            gates.meter.tell(state.pending)
+        self.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
         pipeline.stores.memory.sweep()
         self.telemetry.cached(pipeline.stores)
         if self.ledger is not None:
             self.telemetry.ledger_is(up=self.ledger.up)
+            frozen = filter(self.ledger.frozen, pipeline.backends)
+            self.telemetry.facts.frozen = frozenset(frozen)
             if self.ring is not None and self.ledger.up:
                 await self.ring.look()
         if self.leases is not None:

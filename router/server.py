@@ -7,10 +7,13 @@ Guarantees: an answer leaves in as few writes as it has pieces, its head with th
 leaving is told at once. Reading stops while the application does not take what came, writing waits
 while the client does not read. An application that breaks in the middle of an answer cuts the
 connection: never a normal end. Requests on one connection are answered in their order.
-Bounded: bytes of a head, seconds of a head or of silence in a body, seconds of an idle connection,
-and connections. Beyond their limit `RESERVE` more are heard, for one request each: *crowded*
-answers it without its body being read, or the application where the path is *spared* (whoever
-watches this process must not think it dead because it is busy). More than these are cut at once.
+Bounded: bytes of a head, seconds of silence, seconds of a request that comes too slowly, seconds of
+a client that takes nothing of its answer, seconds of an idle connection, and connections. A
+connection that ends between two calls has been quiet for a while, so that no request of a busy
+client crosses its end. Beyond the limit of connections `RESERVE` more are heard, for one request
+each: *crowded* answers it without its body being read, or the application where the path is
+*spared* (whoever watches this process must not think it dead because it is busy). More than these
+are cut at once.
 Not done: TLS (the ingress's), HTTP/2, websockets.
 
 Source: RFC 9112; ASGI 3.0 (https://asgi.readthedocs.io/en/latest/specs/www.html).
@@ -37,10 +40,17 @@ BODY_BUFFER = 256 * 1024
 """Bytes of a body that are kept for an application that does not read."""
 QUEUE = 64
 """Requests that one connection may send before their turn."""
+AHEAD = 4
+"""Of those, as many as are taken in while another is served: a client's leaving is seen only while
+its connection is read."""
 RESERVE = 64
 """Connections beyond the limit that are told so."""
 SILENCE_SECONDS = 30.0
-"""For a head that does not end, or a body that stops coming."""
+"""For a request that stops coming, or an answer that is not taken."""
+SLOWEST = 8 * 1024
+"""Bytes a second that a request must come with, once it has taken longer than that."""
+QUIET_SECONDS = 0.5
+"""Without a request, until a connection ends when the server stops."""
 IDLE_SECONDS = 75.0
 SWEEP_SECONDS = 5.0
 LINGER_SECONDS = 1.0
@@ -67,7 +77,7 @@ class Server:
         self.limit, self.crowded, self.spared = limit, crowded or app, spared
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.stopping = False
+        self.stopping = self.leaving = False
         self._asked = asyncio.Event()
         self._left = asyncio.Event()
 
@@ -76,11 +86,15 @@ class Server:
         """Connections beyond the limit."""
         return 0 if self.limit is None else len(self.connections) - self.limit
 
+    def drain(self) -> None:
+        """Serve on, but let each answer be its connection's last: clients then go elsewhere."""
+        self.leaving = True
+
     def stop(self) -> None:
         """Take no more, finish what is under way. A second time: leave that, too."""
         if self.stopping:
             self._left.set()
-        self.stopping = True
+        self.stopping = self.leaving = True
         self._asked.set()
 
     async def serve(self, listener: socket.socket) -> None:
@@ -141,7 +155,9 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Exchange] = deque()
         self._room: asyncio.Future[None] | None = None
         self._paused = self._deaf = self._crowded = self.full = self.lost = False
-        self._seen = 0.0
+        self._seen = self._since = self._began = self._took = 0.0
+        self._came = self._taken = self.sent = 0
+        self._arriving = False
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._size = 0
@@ -151,7 +167,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._seen = self._loop.time()
+        self._seen = self._since = self._took = self._loop.time()
         named = [transport.get_extra_info(name) for name in ("peername", "sockname")]
         client, server = [tuple(n[:2]) if isinstance(n, tuple) else None for n in named]
         self._ends = (client, server)
@@ -175,6 +191,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._seen = self._loop.time()
+        self._came += len(data)
         heading = self._reading is None
         try:
             self._parser.feed_data(data)
@@ -211,6 +228,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._headers, self._size = b"", [], 0
+        self._arriving, self._began, self._came = True, self._seen, 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -227,7 +245,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        keep = parser.should_keep_alive() and not self._server.stopping
+        keep = parser.should_keep_alive() and not self._server.leaving
         exchange = Exchange(self, self._scope(), keep=keep)
         self._reading = exchange
         self._size = 0
@@ -235,7 +253,8 @@ class Connection(asyncio.Protocol):
             self._begin(exchange)
         else:
             self._queue.append(exchange)
-            self.pause()
+            if len(self._queue) >= AHEAD:
+                self.pause()
             if len(self._queue) > QUEUE:
                 self.abort()
 
@@ -244,6 +263,7 @@ class Connection(asyncio.Protocol):
             self._reading.feed(body)
 
     def on_message_complete(self) -> None:
+        self._arriving = False
         if self._reading is not None:
             self._reading.whole()
             self._reading = None
@@ -287,15 +307,17 @@ class Connection(asyncio.Protocol):
     def over(self, exchange: Exchange) -> None:
         """The answer is written: the next in line, or wait for one."""
         self._current = None
-        self._seen = self._loop.time()
+        self._seen = self._since = self._loop.time()
         if self._reading is exchange:
             # What is left of a body that was not read is no next request.
             self._linger()
-        elif not exchange.keep or self._server.stopping:
+        elif not exchange.keep:
             self.transport.close()
         elif self._queue:
             self._begin(self._queue.popleft())
-        if not self._queue:
+        elif self._server.stopping:
+            self.leave()
+        if len(self._queue) < AHEAD:
             self.resume()
 
     def pause(self) -> None:
@@ -307,27 +329,42 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and not self.lost:
             self._paused = False
+            # It was not the client who let it wait.
+            self._seen = self._began = self._loop.time()
+            self._came = 0
             self.transport.resume_reading()
 
     def abort(self) -> None:
         self.transport.abort()
 
     def leave(self) -> None:
-        """The server stops: an idle connection ends now, another after its answer."""
-        if self._current is None:
+        """The server stops: a quiet connection ends now, another after its answer."""
+        if self._current is not None or self.lost:
+            return
+        quiet = self._loop.time() - self._seen
+        if quiet >= QUIET_SECONDS and not self._arriving:
             self.transport.close()
+        else:
+            # Its next request may be on the way; the answer will be the last.
+            self._loop.call_later(max(QUIET_SECONDS - quiet, 0.1), self.leave)
 
     @property
-    def stopping(self) -> bool:
+    def leaving(self) -> bool:
         """Whether this answer is the connection's last."""
-        return self._server.stopping
+        return self._server.leaving
 
     def sweep(self, now: float) -> None:
-        """End what has been silent too long, but never a call that is being served."""
-        reading = self._reading is not None or self._size
-        if now - self._seen > SILENCE_SECONDS and reading and not self._paused:
+        """End what has been silent or slow too long, but never for a call that takes its time."""
+        waiting = self.transport.get_write_buffer_size()
+        taken = self.sent - waiting
+        if not waiting or taken != self._taken:
+            self._taken, self._took = taken, now
+        late = max(now - self._seen, now - self._began - self._came / SLOWEST)
+        if now - self._took > SILENCE_SECONDS or (
+            self._arriving and not self._paused and late > SILENCE_SECONDS
+        ):
             self.abort()
-        elif self._current is None and now - self._seen > IDLE_SECONDS:
+        elif self._current is None and not self._arriving and now - self._since > IDLE_SECONDS:
             self.transport.close()
 
     def _linger(self) -> None:
@@ -471,6 +508,7 @@ class Exchange:
         connection = self._connection
         out = self._piece(message.get("body", b""), more=message.get("more_body", False))
         if out:
+            connection.sent += len(out)
             connection.transport.write(out)
         if connection.full:
             await connection.room()
@@ -507,7 +545,7 @@ class Exchange:
             lines.append(b"transfer-encoding: chunked\r\n")
         else:
             self.keep = False  # its end is the connection's
-        if not self.keep or self._connection.stopping:
+        if not self.keep or self._connection.leaving:
             self.keep = False
             lines.append(b"connection: close\r\n")
         elif self._scope["http_version"] == "1.0":

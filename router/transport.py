@@ -18,13 +18,14 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from math import inf
 from time import time
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from router.core import verdict
 from router.core.api import Endpoint, Malformed
 from router.core.call import Call
+from router.core.counts import UNREADABLE
 from router.core.errors import AttemptFailed, BrokenStream
 from router.core.failure import Failure
 from router.core.gate import Clock
@@ -35,6 +36,7 @@ from router.core.service import Service
 from router.core.task import Event
 from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
 
+T = TypeVar("T")
 TAIL_SECONDS = 0.05
 """How long a stream that has said its end may take to end."""
 REFUSAL_LIMIT = 256 * 1024
@@ -44,6 +46,7 @@ REFUSAL_LIMIT = 256 * 1024
 def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
     """The leaf service of one backend. Raises ValueError for a base that is no URL."""
     name, api, origin = endpoint.name, endpoint.api, Origin.of(endpoint.base)
+    traced = endpoint.trace
 
     async def send(call: Call) -> Reply:
         started = now()
@@ -62,6 +65,8 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
             # Another router, and our own workers, stop when nobody waits any more.
             "x-isocost-deadline-ms": f"{max(1.0, 1e3 * (ends - started)):.0f}",
         }
+        if traced and call.trace is not None:
+            headers |= call.trace.headers(name)
         connection = None
         try:
             async with timeout_at(until):
@@ -88,9 +93,10 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
 
 
 def _whole(endpoint: Endpoint, call: Call, response: Response) -> Reply:
-    if response.status >= 400:
+    if response.status >= 300:
         return _failed(endpoint, call, response)
     reader = endpoint.api.reader(call, endpoint.model)
+    _plain(response)
     reader.head(response.headers)
     result = reader.whole(response.body)
     if reader.failed is not None:
@@ -122,7 +128,7 @@ class _Stream:
         """The reply, after its first event. Raises AttemptFailed, Broken, BrokenStream."""
         response = self._response
         try:
-            if response.status >= 400:
+            if response.status >= 300:
                 pieces, size = [], 0
                 while size < REFUSAL_LIMIT and (piece := await response.read()):
                     pieces.append(piece)
@@ -130,6 +136,7 @@ class _Stream:
                 response.close()
                 response.body = b"".join(pieces)
                 return _failed(self._endpoint, self._call, response)
+            _plain(response)
             self._reader.head(response.headers)
             first = await self._next()
         except BaseException:
@@ -201,6 +208,13 @@ class _Stream:
             self._response.close()
 
 
+def _plain(response: Response) -> None:
+    """Raises Malformed when the body is compressed: nobody asked for it, and nobody unpacks it."""
+    coding = response.headers.get(b"content-encoding", b"")
+    if coding and coding.lower() != b"identity":
+        raise Malformed(f"it is packed as {coding.decode('latin-1')[:20]}, which nobody asked for")
+
+
 def _failed(endpoint: Endpoint, call: Call, response: Response) -> Reply:
     """The reply to a client's own mistake; raises AttemptFailed for all others."""
     failure = endpoint.api.failure(response.status, response.body)
@@ -234,12 +248,11 @@ def _told(endpoint: Endpoint, call: Call, text: str) -> str:
     )
 
 
-async def fetch_json(pool: Pool, url: str, *, seconds: float) -> dict[str, Any] | None:
-    """The JSON object at *url*; None when there is none within *seconds*."""
+async def fetch(pool: Pool, url: str, shape: type[T], *, seconds: float) -> T | None:
+    """The JSON at *url* in its *shape*; None when there is none within *seconds*."""
     try:
         async with timeout(seconds):
             response = await pool.exchange(Origin.of(url), "")
-            found = msgspec.json.decode(response.body)
-    except (ConnectFailed, Broken, TimeoutError, msgspec.DecodeError):
+            return msgspec.json.decode(response.body, type=shape)
+    except (ConnectFailed, Broken, TimeoutError, *UNREADABLE):
         return None
-    return found if isinstance(found, dict) else None

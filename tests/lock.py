@@ -31,7 +31,7 @@ WHOLE = f"""{HEAD}# On Linux torch is PyTorch's CPU build, which PyPI does not h
 #   pip install -r requirements.txt --extra-index-url {CPU_INDEX}
 # With a GPU: pip install -r requirements/torch-cuda.txt, then pip install --no-deps -r requirements.txt
 """
-ROUTER = ("postgres", "redis")
+ROUTER = ("postgres", "redis", "otel")
 """Extras of the router's image."""
 SERVING = ("serving", "voice", "vision")
 """Extras of TorchServe's image."""

@@ -19,10 +19,11 @@ from load_tests.sandbox.google_tokens import Tokens
 from load_tests.sandbox.google_vision import GoogleVision
 from load_tests.sandbox.journal import Journal
 from load_tests.sandbox.keys import Keys
-from load_tests.sandbox.latency import pace
+from load_tests.sandbox.latency import SHARES, pace
 from load_tests.sandbox.models import read_models
 from load_tests.sandbox.openai import OpenAI
 from load_tests.sandbox.server import Front, serve
+from load_tests.sandbox.slots import Slots
 
 
 def arguments() -> argparse.Namespace:
@@ -30,13 +31,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m load_tests.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8090, help="0: any free one, see the output")
-    parser.add_argument("--profile", choices=("instant", "realistic"), default="instant")
+    parser.add_argument("--profile", choices=tuple(SHARES), default="instant")
     parser.add_argument("--seed", type=int, default=1, help="of latency and of chance in faults")
     parser.add_argument("--state", type=Path, help="folder for sandbox.json (pid and URL)")
     parser.add_argument("--keys", help="accepted keys, by commas; default: any sk-sandbox-*")
     parser.add_argument(
         "--free-units", action="store_true", help="the month's first units are free, as listed"
     )
+    parser.add_argument("--slots", type=int, help="calls that are worked on at once; more wait")
+    parser.add_argument("--queue", type=int, default=100, help="that wait; more are refused")
+    parser.add_argument("--lines", type=int, default=1000, help="of the bill that are kept")
     return parser.parse_args()
 
 
@@ -45,7 +49,7 @@ async def main(args: argparse.Namespace) -> None:
     models = read_models(Path(__file__).with_name("openai_models.yaml"))
     keys = Keys(frozenset(args.keys.split(","))) if args.keys else Keys()
     front = Front(args.port)
-    bill, answers, tokens = Bill(), Answers(), Tokens()
+    bill, answers, tokens = Bill(args.lines), Answers(), Tokens()
     account = Account(bill)
     free = args.free_units
     app = Sandbox(
@@ -59,6 +63,7 @@ async def main(args: argparse.Namespace) -> None:
         pace=pace(args.profile, args.seed),
         control=Control(bill, account, answers, Faults(args.seed), Journal(), tokens, front.refuse),
         numbers=count(1),
+        slots=Slots(args.slots, args.queue) if args.slots else None,
     )
     await serve(front, app, host=args.host, state=args.state, profile=args.profile)
 

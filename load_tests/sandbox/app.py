@@ -1,6 +1,7 @@
 """The sandbox as an application: vendors' calls, and its own control paths under /sandbox.
 
-The way of a call: read, vendor.answer (pure), quota, fault of the moment, bill, play, bill again.
+The way of a call: read, vendor.answer (pure), quota, fault of the moment, a slot if there are so
+many only, bill, play, bill again.
 """
 
 import asyncio
@@ -17,8 +18,9 @@ from load_tests.sandbox.http1 import Connection, Incoming
 from load_tests.sandbox.journal import Entry
 from load_tests.sandbox.latency import Pace
 from load_tests.sandbox.play import NO_FAULT, Player
+from load_tests.sandbox.slots import Slots
 from load_tests.sandbox.vendor import Answer, Headers, Refusal, Request, Vendor
-from load_tests.sandbox.wire import Wire
+from load_tests.sandbox.wire import Gone, Wire
 
 JSON = (b"content-type", b"application/json")
 UNKNOWN_PATH = (
@@ -33,6 +35,7 @@ class Sandbox(Struct):
     pace: Pace
     control: Control
     numbers: count  # type: ignore[type-arg]
+    slots: Slots | None = None
 
     async def __call__(self, incoming: Incoming, connection: Connection) -> None:
         """Serve one request."""
@@ -63,13 +66,19 @@ class Sandbox(Struct):
             entry.fault = fault.fault if fault is not NO_FAULT else None
             if fault.fault == "status":
                 raise vendor.fault(fault.status, fault.code, fault.retry_after)
+            refuses = fault.fault == "refuse"
+            if self.slots is not None and not refuses and not await self.slots.enter(wire):
+                raise vendor.exhausted("concurrent")
+        except Gone:
+            entry.left(time.monotonic())
+            return
         except Refusal as refusal:
             headers, body = vendor.error(refusal, request)
             entry.status = refusal.status
             _send(wire, refusal.status, headers, body)
             entry.finished = True
             return
-        if fault.fault == "refuse":
+        if refuses:
             self.control.refuse(fault.seconds or 1.0)
             wire.sever(reset=True)
             return
@@ -79,6 +88,8 @@ class Sandbox(Struct):
             await self._play(vendor, Player(wire, answer, self.pace, entry, fault), request)
         finally:
             under_way[vendor.name] -= 1
+            if self.slots is not None:
+                self.slots.leave()
 
     def _fits(self, vendor: Vendor, answer: Answer) -> None:
         if answer.price is not None and self.control.account.quotas:

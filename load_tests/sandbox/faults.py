@@ -8,7 +8,10 @@ calls that would be served. Kinds:
   cut                 closed after `after_events` events (default 1) or half of a whole answer
   reset               reset after `after_events` events (default 0: before the headers)
   slow                `seconds` before the headers and before every event
-  truncate_json       well-framed, but the JSON breaks off; in a stream after `after_events`
+  truncate_json       well-framed, but the JSON breaks off; in a stream after `after_events`. Other
+                      content stays whole: half of a sound is a sound, and nobody can tell
+  wrong_schema        valid JSON, but not of this wire: the body, or in a stream the events from
+                      `after_events` (default 0) on, but for the one that ends it
   refuse              for `seconds` (default 1) nothing listens, open connections are closed; a rule
                       starts when it is set, and takes the control paths along; not billed
 The header takes one fault: `status=503`, `status=429; retry_after=2; code=insufficient_quota`,
@@ -22,7 +25,15 @@ import msgspec
 from msgspec import Struct
 
 Kind = Literal[
-    "status", "hang", "hang_after_headers", "cut", "reset", "slow", "truncate_json", "refuse"
+    "status",
+    "hang",
+    "hang_after_headers",
+    "cut",
+    "reset",
+    "slow",
+    "truncate_json",
+    "wrong_schema",
+    "refuse",
 ]
 VALUE_OF = {"status": "status", "cut": "after_events", "reset": "after_events"}
 

@@ -11,12 +11,14 @@ from msgspec import Struct
 from load_tests.sandbox.faults import Rule
 from load_tests.sandbox.journal import Entry
 from load_tests.sandbox.latency import Pace
-from load_tests.sandbox.vendor import Answer
+from load_tests.sandbox.vendor import Answer, Event, Headers
 from load_tests.sandbox.wire import Gone, Wire
 
 End = Literal["whole", "left", "broken"]
 TOGETHER = 8  # events without a wait that may leave in one system call
 NO_FAULT = Rule(fault="slow", seconds=0.0)
+JSON = (b"content-type", b"application/json")
+WRONG = b'{"unexpected":{"shape":[1,"two",null]}}'
 
 
 class Player(Struct):
@@ -52,10 +54,12 @@ class Player(Struct):
         return await (self._whole() if self.answer.events is None else self._stream())
 
     async def _whole(self) -> End:
-        body, kind = self.answer.body, self.fault.fault
-        if kind == "truncate_json":
+        body, kind, headers = self.answer.body, self.fault.fault, self.answer.headers
+        if kind == "truncate_json" and _json(headers):
             body = body[: len(body) // 2]
-        self.wire.start(200, self.answer.headers, len(body))
+        elif kind == "wrong_schema":
+            body, headers = WRONG, [JSON, *[one for one in headers if one[0] != JSON[0]]]
+        self.wire.start(200, headers, len(body))
         if kind == "hang_after_headers":
             self.wire.write(b"")
             return await self._silence()
@@ -63,11 +67,14 @@ class Player(Struct):
             self.wire.write(body[: len(body) // 2])
             return self._sever(reset=kind == "reset")
         self.wire.write(body)
-        return "broken" if kind == "truncate_json" else "whole"
+        return "broken" if kind in ("truncate_json", "wrong_schema") else "whole"
 
     async def _stream(self) -> End:
         events = self.answer.events or ()
         stop = self._stop()
+        if self.fault.fault == "wrong_schema":
+            wrong = [Event(b"data: " + WRONG + b"\n\n", event.output) for event in events[stop:-1]]
+            events, stop = [*events[:stop], *wrong, *events[-1:]], None
         slow = self._slow()
         self.wire.start(200, self.answer.headers)
         if slow:
@@ -85,7 +92,7 @@ class Player(Struct):
         if stop is not None:
             return await self._break(b"")
         self.wire.end()
-        return "whole"
+        return "broken" if self.fault.fault == "wrong_schema" else "whole"
 
     def _sent(self, output: int) -> None:
         if self.entry.first_event is None:
@@ -100,7 +107,7 @@ class Player(Struct):
         """The event at which the fault strikes."""
         if self.fault.fault == "slow":
             return None
-        default = 0 if self.fault.fault == "hang_after_headers" else 1
+        default = 0 if self.fault.fault in ("hang_after_headers", "wrong_schema") else 1
         return default if self.fault.after_events is None else self.fault.after_events
 
     async def _break(self, data: bytes) -> End:
@@ -122,3 +129,7 @@ class Player(Struct):
     def _sever(self, *, reset: bool) -> End:
         self.wire.sever(reset=reset)
         return "broken"
+
+
+def _json(headers: Headers) -> bool:
+    return any(name == JSON[0] and value.startswith(JSON[1]) for name, value in headers)

@@ -39,6 +39,12 @@ class Wire:
         if lost.done():
             raise Gone
 
+    async def turn(self, turn: "asyncio.Future[None]") -> None:
+        """Wait until it is this one's turn. Raises Gone as soon as the client leaves."""
+        await asyncio.wait({self._connection.lost, turn}, return_when=asyncio.FIRST_COMPLETED)
+        if self._connection.lost.done():
+            raise Gone
+
     async def look(self) -> None:
         """Let others work and the client read. Raises Gone if it left."""
         await asyncio.sleep(0)

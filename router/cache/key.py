@@ -33,6 +33,7 @@ UNNAMED = frozenset(
         "answer_by",
         "max_cost",
         "caching",
+        "trace",
         # Made from the body, which is a part itself, and from what the route has learned.
         "text_bytes",
         "input_tokens",
@@ -106,6 +107,7 @@ def digest(call: Call, config: bytes, *, shared: bool) -> bytes | None:
         call.stream,
         call.output_limit,
         sorted(call.tags),
+        call.criticality,
         sorted(call.extras),
         sorted((name, bytes(raw)) for name, raw in call.fields.items()),
         call.request,

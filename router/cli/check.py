@@ -13,6 +13,7 @@ from router.cli.amounts import amounts
 from router.config import ConfigError, read
 from router.core.task import Task
 from router.pipeline import Pipeline, World, build
+from router.tracing import possible
 
 _SETTLED = "; only with temperature 0 or a seed"
 _ONLY: dict[Task, str] = {
@@ -41,7 +42,9 @@ def load(path: Path, *, sandbox: bool) -> Pipeline:
         sandbox=sandbox,
     )
     try:
-        return build(read(path), world)
+        config = read(path)
+        possible(config)
+        return build(config, world)
     except ConfigError as exc:
         text = str(exc)
         raise ConfigError(text if text.startswith(str(path)) else f"{path}:\n{text}") from None

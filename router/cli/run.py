@@ -33,7 +33,7 @@ from router.config import Config, ConfigError, read
 WAIT = 240.0
 """Seconds for TorchServe to load its models, on a slow machine."""
 GRACE = 20.0
-"""Seconds that a program may take to stop."""
+"""Seconds that a program may take to stop, beside those that the router is given."""
 
 
 def main(words: list[str]) -> int:
@@ -60,7 +60,9 @@ def main(words: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    programs = _Programs(given.state / "logs")
+    programs = _Programs(
+        given.state / "logs", GRACE + config.server.grace + config.server.drain_delay
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(config, given, programs, console)
@@ -157,9 +159,9 @@ def _sandbox(config: Config, given: Namespace) -> list[str]:
 class _Programs:
     """The programs that were started, in order."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, grace: float) -> None:
         logs.mkdir(parents=True, exist_ok=True)
-        self._logs = logs
+        self._logs, self._grace = logs, grace
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: list[str]) -> None:
@@ -187,7 +189,7 @@ class _Programs:
         for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.terminate()
-        until = time.monotonic() + GRACE
+        until = time.monotonic() + self._grace
         for process in reversed(self._running.values()):
             try:
                 process.wait(max(0.1, until - time.monotonic()))

@@ -1,7 +1,15 @@
 """`isocost serve`: the router alone.
 
-One process serves on one core; `--workers N` starts N of them on one socket, which this process
-opens and watches: a worker that dies is started again, SIGTERM and SIGHUP are passed on.
+One process serves on one core; `--workers N` starts N of them on one socket (`workers`). A socket
+that systemd, or whoever else speaks its protocol, has opened is used as it is: it outlives this
+process, and calls wait in it for the next one.
+
+    SIGTERM, SIGINT  not ready any more; serves on for `drain_delay`; takes nothing new, finishes
+                     what is under way within `grace`; settles, writes the journal, ends with 0.
+                     A second time: the rest of the delay is skipped; a third: the grace, too
+    SIGHUP           reads the configuration again
+
+Source: sd_listen_fds(3).
 """
 
 from __future__ import annotations
@@ -15,19 +23,19 @@ import resource
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import uvloop
 from prometheus_client import disable_created_metrics
 
+from router import logs
 from router.admin.store import where
 from router.cli import parser
+from router.cli.workers import Workers
 from router.config import AdminConfig, Config, ConfigError, read
 from router.doors.admin_api import admin_api
 from router.doors.app import app
@@ -39,6 +47,7 @@ from router.server import Server
 log = logging.getLogger("isocost")
 FILES, OTHER_FILES = 65_536, 256
 """Open files asked for where the system names no limit; those that are no connections."""
+FIRST_FD = 3
 
 
 def arguments(words: list[str]) -> Namespace:
@@ -55,17 +64,21 @@ def arguments(words: list[str]) -> Namespace:
     )
     options.add_argument("--admin-port", type=int, help="serve the admin API there")
     options.add_argument("--admin-fd", type=int, help="the same on this open socket (for workers)")
+    options.add_argument(
+        "--log", choices=("text", "json"), help="form of the log; the file's if left out"
+    )
     options.add_argument("--fd", type=int, help="serve on this open socket (for workers)")
+    options.add_argument("--ready-fd", type=int, help="told once it serves (for workers)")
     return options.parse_args(words)
 
 
 def main(words: list[str]) -> int:
     options = arguments(words)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     # It warns of each bad form; the client is told.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         config = read(options.config)
+        logs.start(options.log or config.server.log)
         if options.fd is not None:
             asked = options.admin_fd
             admin = None if asked is None else socket.socket(fileno=asked)
@@ -82,7 +95,10 @@ def main(words: list[str]) -> int:
 
 
 def _listen(config: Config, options: Namespace) -> socket.socket:
+    inherited = _inherited()
     host = options.host or config.server.host
+    if inherited is not None:
+        host = str(inherited.getsockname()[0])
     port = config.server.port if options.port is None else options.port
     # A store may have keys; until one is known, nobody but this machine is served either.
     kept = config.keys or config.ledger or config.budgets
@@ -91,7 +107,17 @@ def _listen(config: Config, options: Namespace) -> socket.socket:
             f"no keys are configured, so only loopback is served, not {host}; "
             "add `keys:` to the configuration, or listen on 127.0.0.1"
         )
-    return _open(host, port)
+    return inherited or _open(host, port)
+
+
+def _inherited() -> socket.socket | None:
+    """The socket that whoever started this process has opened for it."""
+    mine = os.environ.get("LISTEN_PID") == str(os.getpid())
+    if not mine or os.environ.get("LISTEN_FDS", "0") == "0":
+        return None
+    listener = socket.socket(fileno=FIRST_FD)
+    listener.setblocking(False)  # noqa: FBT003 - the standard library takes it by position
+    return listener
 
 
 def _admin(config: Config, options: Namespace) -> socket.socket | None:
@@ -164,25 +190,30 @@ async def _serve(
     api = app(runtime)
     config = runtime.pipeline.config
     limit = min(config.server.connections, _room())
-    serving = [(Server(api, limit=limit, crowded=api.crowded, spared=PROBES), listener)]
+    serving = [
+        (
+            Server(api, grace=config.server.grace, limit=limit, crowded=api.crowded, spared=PROBES),
+            listener,
+        )
+    ]
     if admin is not None:
         store = where(config, os.environ, options.state)
         key = _admin_key(config, options)
         operator = admin_api(lambda: runtime.pipeline, key, store, options.state)
         serving.append((Server(operator, grace=5.0), admin))
-
-    def stop() -> None:
-        for server, _ in serving:
-            server.stop()
-
     loop = asyncio.get_running_loop()
+    stop = _stopper(runtime, [server for server, _ in serving], config.server.drain_delay)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, runtime.reload)
+    loop.add_signal_handler(signal.SIGUSR2, log.warning, "only `--workers 2` or more roll over")
     for name, (_, opened) in zip(("router", "admin API"), serving, strict=False):
         host, port = opened.getsockname()[:2]
         print(f"isocost {name}: http://{host}:{port}", flush=True)
     async with api.router.lifespan_context(api):
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, b"1")
+            os.close(options.ready_fd)
         await asyncio.gather(*[server.serve(opened) for server, opened in serving])
 
 
@@ -195,55 +226,36 @@ def _room() -> int:
     return max(1, (soft - OTHER_FILES) // 2)
 
 
-def _command(listeners: list[socket.socket], words: list[str]) -> list[str]:
-    """What starts one worker on these sockets."""
-    command = [sys.executable, "-m", "router", "serve", *words]
-    for name, listener in zip(("--fd", "--admin-fd"), listeners, strict=False):
-        listener.set_inheritable(True)
-        command += [name, str(listener.fileno())]
-    return command
+def _stopper(runtime: Runtime, servers: list[Server], delay: float) -> Callable[[], None]:
+    """What a signal to stop does, each time that it comes."""
+    waiting: asyncio.TimerHandle | None = None
+
+    def end() -> None:
+        for server in servers:
+            server.stop()
+
+    def stop() -> None:
+        nonlocal waiting
+        if runtime.draining or not delay:
+            if waiting is not None:
+                waiting.cancel()
+            runtime.draining = True
+            end()
+            return
+        runtime.draining = True
+        log.info("not ready any more; stopping in %g s", delay)
+        for server in servers:
+            server.drain()
+        waiting = asyncio.get_running_loop().call_later(delay, end)
+
+    return stop
 
 
 def _share(listeners: list[socket.socket], count: int, words: list[str]) -> int:
     """Watch *count* workers until told to stop."""
     metrics = tempfile.mkdtemp(prefix="isocost-metrics-")
-    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": metrics}
-    numbers = [listener.fileno() for listener in listeners]
-    command = _command(listeners, words)
-
-    def begin() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=env, pass_fds=numbers)
-
-    stopping = False
-
-    def stop(number: int, _: Any) -> None:
-        nonlocal stopping
-        stopping = True
-        for worker in workers:
-            worker.send_signal(signal.SIGTERM)
-
-    def reload(number: int, _: Any) -> None:
-        for worker in workers:
-            worker.send_signal(signal.SIGHUP)
-
-    workers: list[subprocess.Popen[bytes]] = []
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reload)
     try:
-        workers += [begin() for _ in range(count)]
-        while any(worker.poll() is None for worker in workers) or not stopping:
-            for index, worker in enumerate(workers):
-                if worker.poll() is not None and not stopping:
-                    if worker.returncode == 2:
-                        stop(0, None)
-                        return 2
-                    log.error("worker %d ended with %d, starting another", index, worker.returncode)
-                    time.sleep(0.5)
-                    workers[index] = begin()
-            time.sleep(0.1)
+        env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": metrics}
+        return Workers(listeners, count, words, env).watch()
     finally:
         shutil.rmtree(metrics, ignore_errors=True)
-    # One that was still starting knows no signal yet and ends by it: that is no failure.
-    ends = [worker.returncode or 0 for worker in workers]
-    return max([0 if end == -signal.SIGTERM else abs(end) for end in ends])

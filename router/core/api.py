@@ -42,6 +42,16 @@ class Malformed(ValueError):
     """A backend's answer is not what its wire promises. The message names what is wrong."""
 
 
+def sounds(headers: Mapping[bytes, bytes]) -> None:
+    """Audio is bytes of any kind, so that only its header tells a page or an error from it.
+
+    Raises Malformed.
+    """
+    kind = headers.get(b"content-type", b"").lower()
+    if kind.startswith((b"text/", b"application/json")):
+        raise Malformed(f"the answer is {kind.decode('latin-1')[:40]}, not audio")
+
+
 class Reader(Protocol):
     """Reads one answer. After its last byte `usage` holds what was billed, if the backend said.
 
@@ -128,6 +138,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Seconds between two pieces of a stream at most."""
     voices: Callable[[str], str] = str
     """A client's name of a voice -> the backend's own."""
+    trace: bool = False
+    """Its requests carry the trace of the call."""
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import msgspec
 
 from .task import Request, Task
+from .trace import Trace
 from .verdict import Verdict
 
 Criticality = Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]
@@ -76,6 +77,8 @@ class Call(msgspec.Struct, frozen=True):
     caching: Literal["", "no-cache", "no-store"] = ""
     """The caller wants a new answer, or nothing to be kept of this one."""
     criticality: Criticality = "critical"
+    trace: Trace | None = None
+    """The trace that it is part of; None while traces are off."""
 
 
 class Usage(msgspec.Struct, frozen=True):

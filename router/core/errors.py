@@ -168,7 +168,7 @@ class Overloaded(Rejected):
 class Shed(Rejected):
     """More calls are in progress than are served well; *retry_after*: when there may be room."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -105,12 +105,13 @@ class Price(msgspec.Struct, frozen=True):
             return self.of(most) + int(self.machine_second * max(left, 0.0))
         if self.long is not None and call.input_bound > self.long_from:
             return self.long.quote(call, left)
-        return (
-            self.call
-            + call.input_bound * max(self.input_token, self.cached_token, self.written_token)
-            + call.output_limit * self.output_token
-            + int(self.machine_second * max(left, 0.0))
-        )
+        dearest = self.input_token
+        if self.cached_token > dearest or self.written_token > dearest:
+            dearest = max(self.cached_token, self.written_token)
+        quote = self.call + call.input_bound * dearest + call.output_limit * self.output_token
+        if self.machine_second:
+            quote += int(self.machine_second * max(left, 0.0))
+        return quote
 
     def of(self, usage: Usage, seconds: float = 0.0, concurrency: float = 1.0) -> int:
         """What *usage* cost, taking *seconds* on a machine shared by *concurrency* calls."""

@@ -10,10 +10,11 @@ from .verdict import Verdict
 class Attempt:
     """One call to one backend. Seconds since the attempt began; cost in pico-dollars."""
 
-    __slots__ = ("backend", "cost", "detail", "first", "kind", "seconds", "verdict")
+    __slots__ = ("backend", "began", "cost", "detail", "first", "kind", "seconds", "verdict")
 
     def __init__(self, backend: str, kind: str = "first") -> None:
         self.backend = backend
+        self.began = 0.0  # monotonic
         self.kind = kind
         """Why it was made: first, failover, retry, hedge, resume."""
         self.verdict: Verdict | None = None

@@ -97,7 +97,8 @@ _BY_STATUS = {
 
 def judge(wire: str, status: int, code: str = "") -> Verdict:
     """The verdict on an answer's HTTP *status*, refined by the wire's own error *code*."""
-    if status < 400:
+    if status < 300:
         return OK
     known = _BY_CODE.get((wire, code)) or _BY_STATUS.get(status)
-    return known or (FAULT if status >= 500 else INVALID)
+    # A redirect is followed by nobody: the address is wrong, and the client is not to blame.
+    return known or (INVALID if 400 <= status < 500 else FAULT)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from router.doors.admin import answer
-from router.plan import Backend
 from router.runtime import Runtime
-from router.telemetry import CONTENT_TYPE
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Answered however busy the process is: whoever watches it must not think it dead."""
@@ -21,27 +19,32 @@ def health(runtime: Runtime) -> APIRouter:
     async def livez() -> Response:
         return answer({"live": True})
 
-    @api.get("/readyz", summary="200 when at least one route can be served")
+    @api.get("/readyz", summary="200 when at least one route can be served, until it drains")
     async def readyz() -> Response:
         pipeline = runtime.pipeline
+        why = {b.name: runtime.unable(b) for b in pipeline.backends.values()}
         able = {
-            name: [b.name for b in route.backends if _able(b)]
+            name: [b.name for b in route.backends if not why[b.name]]
             for name, route in pipeline.routes.items()
         }
-        ready = any(able.values())
+        ready = any(able.values()) and not runtime.draining
         degraded = [n for n in able if len(able[n]) < len(pipeline.routes[n].backends)]
-        found = {"ready": ready, "routes": able, "degraded": degraded}
+        found = {
+            "ready": ready,
+            "draining": runtime.draining,
+            "routes": able,
+            "degraded": degraded,
+            "unable": {name: said for name, said in why.items() if said},
+        }
         if runtime.ledger is not None:
             found["ledger"] = "up" if runtime.ledger.up else "unreachable"
         return answer(found, status=200 if ready else 503)
 
     @api.get("/metrics", summary="Prometheus metrics")
-    async def metrics() -> Response:
-        runtime.telemetry.refresh(runtime.pipeline.backends, runtime.pipeline.admission)
-        return Response(runtime.telemetry.page(), media_type=CONTENT_TYPE)
+    async def metrics(request: Request) -> Response:
+        pipeline = runtime.pipeline
+        runtime.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
+        page, kind = runtime.telemetry.page(request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": kind})
 
     return api
-
-
-def _able(backend: Backend) -> bool:
-    return backend.gates.breaker.ready() and backend.gates.health.ready()

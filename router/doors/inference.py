@@ -44,10 +44,15 @@ log = logging.getLogger("isocost")
 Headers = list[tuple[bytes, bytes]]
 WATCH_AFTER = 0.02
 """Seconds until a whole answer's client is watched: quick answers need no watcher."""
+UNREAD_SECONDS = 1.0
+"""After the deadline, for the last of a stream to be taken. A client that does not read must not
+hold a place at the backend any longer."""
 # Unique by process and count: asking the kernel for random bytes per call costs 30 us.
 _PROCESS = token_hex(8)
 _count = count()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+"""A vendor's words may hold them; a header may not."""
 
 
 MEDIA: frozenset[Task] = frozenset({"transcribe", "annotate"})
@@ -161,6 +166,7 @@ class Inference:
         headers = [(b"content-type", head.content_type.encode()), *head.headers]
         headers += told(call, reply, runtime.pipeline.routes.get(call.route))
         ended, end = CANCELLED, b""
+        unread = watch.limit(call.deadline + UNREAD_SECONDS)
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             async for event in events:
@@ -183,6 +189,7 @@ class Inference:
             ended = CANCELLED if watch.gone else FAULT
             raise
         finally:
+            unread.cancel()
             # First the generator, which notes the usage, then the money.
             await events.aclose()  # type: ignore[attr-defined]
             reply.close(ended)
@@ -211,7 +218,7 @@ class Inference:
                 (b"x-isocost-reason", _latin(reason(trail))),
             ]
         if not called:  # a call is counted by the pipeline, however it ended
-            self._runtime.telemetry.refused(self._door.wire, error.status)
+            self._runtime.refused(call_id, self._door.wire, error.status)
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -296,6 +303,7 @@ def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
         max_cost=_max_cost(headers, route),
         caching=_caching(headers),
         criticality=_criticality(headers, arrival.key),
+        trace=runtime.trace(headers),
     )
 
 
@@ -447,7 +455,7 @@ def _summary(call: Call, reply: Reply, route: Route | None) -> bytes:
 
 
 def _latin(text: str) -> bytes:
-    return text.encode("latin-1", "replace").replace(b"\n", b" ")[:1000]
+    return _CONTROL.sub(b" ", text.encode("latin-1", "replace")[:1000])
 
 
 def _piece(data: bytes) -> dict[str, Any]:
@@ -533,6 +541,12 @@ class _Watch:
             pass
         self.gone = True
         task.cancel()
+
+    def limit(self, until: float) -> asyncio.TimerHandle:
+        """Cancels the current task at *until*: its connection is then cut."""
+        task = asyncio.current_task()
+        assert task is not None
+        return asyncio.get_running_loop().call_at(until, task.cancel)
 
     def stop(self) -> None:
         if self._handle is not None:

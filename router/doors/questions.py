@@ -9,7 +9,7 @@ from fastapi import Response
 
 from router.core.api import Door, Facts, Question, RouteFacts, Told
 from router.core.errors import BadRequest, RouterError
-from router.doors.inference import Gone, read_body, read_query, unknown_key
+from router.doors.inference import Gone, name_call, read_body, read_query, unknown_key
 from router.runtime import Runtime
 
 FORM = b"application/x-www-form-urlencoded"
@@ -45,7 +45,7 @@ class Asked:
             return
         except RouterError as exc:
             status, body = exc.status, self._door.error(exc)
-            self._runtime.telemetry.refused(self._door.wire, status)
+            self._runtime.refused(name_call(headers), self._door.wire, status)
         answer = Response(body, status, media_type=self._door.content_type)
         await answer(scope, receive, send)
 

@@ -30,6 +30,8 @@ _GROWTH = 1.15
 _LOG = log(_GROWTH)
 STALE = 10.0
 """Seconds after which news of a queue is no news."""
+HARDLY = 0.0145
+"""Of a half-life: less than a hundredth fades in it."""
 _SLOTS = 100  # 1 ms .. 1,000 s at 15% a step
 
 
@@ -48,8 +50,8 @@ class Spread:
         age = now - self.seen if self.count else 0.0
         weight = exp(-age / decay) if self.count else 0.0
         self.mean = max(seconds, self.mean * weight + seconds * (1.0 - weight))
-        fade = 0.5 ** (age / half_life)
-        if fade < 0.99:
+        if age > HARDLY * half_life:
+            fade = 0.5 ** (age / half_life)
             self._slots = [n * fade for n in self._slots]
             self._total *= fade
         else:

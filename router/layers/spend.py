@@ -1,8 +1,10 @@
 """What an attempt costs, by the verdict table: the reported usage, the whole quote, or nothing.
 
 A price per unit charges what the verdict says; an answer without usage is charged its quote,
-since an unknown amount is held at its upper bound. A price per machine-second charges the seconds
-that the attempt took, however it ended: nobody bills them later. A refused request costs nothing.
+since an unknown amount is held at its upper bound. A usage that would cost a thousand times that
+bound is no count but a fault of the counting, so it is unknown, too. A price per machine-second
+charges the seconds that the attempt took, however it ended: nobody bills them later. A refused
+request costs nothing.
 
 The quote's own limit (`max_cost`) is checked by the plan. Before a paid attempt is sent, its quote
 is held on the ledger (`booking`), in every budget that it concerns; a machine paid by the hour owes
@@ -25,6 +27,12 @@ from router.core.verdict import CANCELLED, INVALID, UNFIT, Verdict
 from router.gates.meter import Meter
 from router.layers.booking import Booking
 from router.ledger.record import Hold
+
+ABSURD = 1000
+"""Times the bound. A bound that proved somewhat too low is another matter: what is told is booked,
+and the price is frozen (docs/ledger.md)."""
+HIGHEST = 10**18
+"""Pico-dollars that one attempt may have cost, where its bound is nothing."""
 
 
 def no_units(call: Call) -> Usage | None:
@@ -49,6 +57,13 @@ class _Attempt(msgspec.Struct, frozen=True):
         if self.hold is not None and self.booking is not None:
             self.booking.close(self.hold, verdict, cost, usage)
         return cost
+
+    def true(self, usage: Usage | None) -> Usage | None:
+        """*usage*; None when it cannot be true."""
+        if usage is None or self.price.free:
+            return usage
+        most = ABSURD * self.quote if self.quote else HIGHEST
+        return usage if self.price.of(usage) <= most else None
 
     def _cost(self, verdict: Verdict, usage: Usage | None) -> int:
         if verdict in {INVALID, UNFIT}:
@@ -88,10 +103,12 @@ def spend(
                 exc.cost = attempt.ended(verdict, None)  # type: ignore[attr-defined]
                 raise
             if reply.events is None:
+                reply.usage = attempt.true(reply.usage)
                 reply.cost = attempt.ended(reply.verdict, reply.usage)
                 return reply
 
             def settle(verdict: Verdict) -> None:
+                reply.usage = attempt.true(reply.usage)
                 reply.cost = attempt.ended(verdict, reply.usage)
 
             reply.on_close(settle)

@@ -122,7 +122,7 @@ class Walk:
         release: Release | None = None
         first = not trail.sent
         trail.attempts.append(attempt)
-        started = now()
+        attempt.began = started = now()
         if self.left and trail.sent < self.route.attempts:
             call = replace(call, answer_by=self._answer_by(backend, started))
         try:

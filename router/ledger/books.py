@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
 
 from .budget import span
 from .schema import budget, frozen, meta, reservation
@@ -49,6 +49,14 @@ class AttemptRow(msgspec.Struct, frozen=True):
     due: float
     sent: float | None
     ended: float | None
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What is watched of the books all the time: the windows that last now, and open attempts."""
+
+    budgets: tuple[BudgetRow, ...]
+    attempts: dict[str, tuple[int, int]]
+    """reserved, dispatched, captured -> how many, and the sum of their bounds."""
 
 
 class FrozenRow(msgspec.Struct, frozen=True):
@@ -128,6 +136,21 @@ def attempts(
 def frozen_prices(engine: Engine) -> list[FrozenRow]:
     with engine.connect() as connection:
         return [FrozenRow(*row) for row in connection.execute(select(frozen))]
+
+
+def watched(engine: Engine, now: float) -> Watched:
+    """The windows that last now, and what is held or captured by attempts."""
+    found = dict.fromkeys(("reserved", "dispatched", "captured"), (0, 0))
+    names = {"R": "reserved", "D": "dispatched", "C": "captured"}
+    r = reservation.c
+    with engine.connect() as connection:
+        # Written out, as in the partial indexes: with bound values neither store would use them,
+        # and would read every attempt of the last months.
+        for live in (text("state IN ('R', 'D')"), text("state = 'C'")):
+            asked = select(r.state, func.count(), func.sum(r.bound)).where(live).group_by(r.state)
+            for state, count, bound in connection.execute(asked):
+                found[names[state]] = (count, int(bound))
+    return Watched(tuple(budgets(engine, now)), found)
 
 
 def thaw(engine: Engine, price: str) -> bool:

@@ -172,6 +172,10 @@ class Budgets:
     def __bool__(self) -> bool:
         return bool(self._of)
 
+    @property
+    def all(self) -> tuple[Budget, ...]:
+        return tuple(budget for same in self._of.values() for budget in same)
+
     def concern(self, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
         """Those of *scopes* that have a budget."""
         of = self._of

@@ -52,6 +52,9 @@ class Bill(msgspec.Struct, frozen=True):
     units: str = ""
 
 
+EventKind = Literal["budget", "bound", "stray", "dropped", "overrun"]
+
+
 class Event(msgspec.Struct, frozen=True):
     """Something that a person should know.
 
@@ -62,7 +65,7 @@ class Event(msgspec.Struct, frozen=True):
     overrun   an allowance was used, and what was spent of it is above the limit
     """
 
-    kind: Literal["budget", "bound", "stray", "dropped", "overrun"]
+    kind: EventKind
     text: str
     scope: Scope | None = None
     window: str = ""

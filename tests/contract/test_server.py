@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.server import HEAD_LIMIT, RESERVE, Server
+from router.server import HEAD_LIMIT, RESERVE, SILENCE_SECONDS, SLOWEST, Server
 
 
 async def echo(scope, receive, send):
@@ -539,3 +539,144 @@ def test_connections_beyond_the_reserve_are_cut():
             assert len(server.connections) == RESERVE + 2
 
     asyncio.run(run())
+
+
+def ended(reader) -> Any:
+    """Whatever is left to read, b"" when the connection was cut."""
+
+    async def read() -> bytes:
+        try:
+            return await asyncio.wait_for(reader.read(), 2)
+        except ConnectionError:
+            return b""
+
+    return read()
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"G", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"]
+)
+def test_a_request_that_comes_byte_by_byte_is_given_up(begin):
+    """Never silent, but too slow: its time is bounded, and a quick one beside it is served."""
+
+    async def test(server, connect):
+        reader, writer = await ask(connect, begin)
+        slow = next(iter(server.connections)) if server.connections else None
+        now = asyncio.get_running_loop().time()
+        for second in range(0, 200, 5):
+            writer.write(b"G" if begin else b"\r\n")
+            await asyncio.sleep(0.001)
+            slow = slow or next(iter(server.connections))
+            slow._seen = now + second
+            slow.sweep(now + second + 1)
+            if slow.lost or slow.transport.is_closing():
+                break
+        quick, _ = await ask(connect, POST)
+        return second, await ended(reader), (await answer(quick))[0]
+
+    second, rest, status = run(test)
+    assert second <= 80
+    assert b" 200 " not in rest
+    assert status == 200
+
+
+def test_a_large_body_that_keeps_coming_is_taken():
+    """Slow is allowed, as long as it is no slower than the least."""
+
+    async def test(server, connect):
+        size = 40 * SLOWEST
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        reader, writer = await ask(connect, head)
+        now = asyncio.get_running_loop().time()
+        for second in range(40):
+            writer.write(bytes(SLOWEST))
+            await asyncio.sleep(0.002)
+            (connection,) = server.connections
+            connection._seen = now + second
+            connection.sweep(now + second)
+        return await answer(reader)
+
+    status, _, _ = run(test)
+    assert status == 200
+
+
+@pytest.mark.parametrize("pieces", [1, 400])
+def test_an_answer_that_nobody_takes_ends_with_its_connection(pieces):
+    """In one piece that is larger than all buffers, or in many: a client that reads has its time."""
+
+    async def test(server, connect):
+        _, writer = await connect()
+        writer.transport.pause_reading()
+        writer.write(GET)
+        await asyncio.sleep(0.1)
+        (connection,) = server.connections
+        now = asyncio.get_running_loop().time()
+        for second in range(0, int(SILENCE_SECONDS), 5):
+            connection.sweep(now + second)
+        assert not connection.transport.is_closing()
+        writer.transport.resume_reading()
+        await asyncio.sleep(0.05)  # it takes some
+        writer.transport.pause_reading()
+        await asyncio.sleep(0.05)
+        assert connection.transport.get_write_buffer_size()
+        for second in range(0, 2 * int(SILENCE_SECONDS), 5):
+            connection.sweep(now + SILENCE_SECONDS + second)
+            await asyncio.sleep(0)
+        return connection.transport.is_closing() or connection.lost
+
+    size = 60_000_000 // pieces
+    assert run(test, streaming(*[b"x" * size] * pieces))
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_leaving_is_seen_with_requests_in_line(ahead):
+    """The call that is served is told at once, and those behind it are never begun."""
+    begun = []
+
+    async def test(server, connect):
+        left = asyncio.Event()
+
+        async def app(scope, receive, send):
+            begun.append(scope["path"])
+            await receive()
+            assert (await receive())["type"] == "http.disconnect"
+            left.set()
+
+        server.app = app
+        _, writer = await ask(connect, POST)
+        await asyncio.sleep(0.02)  # its body has been taken
+        writer.write(GET * ahead)
+        await asyncio.sleep(0.02)
+        writer.close()
+        await asyncio.wait_for(left.wait(), 0.1)
+        await asyncio.sleep(0.02)
+
+    run(test)
+    assert begun == ["/a b/c"]
+
+
+def test_a_busy_connection_gets_its_last_answer_said_so():
+    """A client in the middle of its calls is not cut between two of them when the server stops."""
+
+    async def test(server, connect):
+        reader, writer = await ask(connect, GET)
+        assert "connection" not in (await answer(reader))[1]
+        server.stop()
+        await asyncio.sleep(0.1)
+        writer.write(GET)
+        return await answer(reader), await ended(reader)
+
+    (status, headers, _), rest = run(test)
+    assert (status, headers["connection"], rest) == (200, "close", b"")
+
+
+def test_draining_serves_on():
+    """New connections are taken, and each answer is its connection's last."""
+
+    async def test(server, connect):
+        server.drain()
+        reader, _ = await ask(connect, GET)
+        return await answer(reader), await ended(reader)
+
+    (status, headers, _), rest = run(test)
+    assert (status, headers["connection"], rest) == (200, "close", b"")

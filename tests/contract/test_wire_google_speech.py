@@ -608,6 +608,13 @@ def test_an_empty_answer_is_billed(body, used):
     assert reader.usage == Usage(seconds=used)
 
 
+@pytest.mark.parametrize("body", [b'{"unexpected":{"shape":[1]}}', b'{"error":"no"}'])
+def test_an_answer_of_another_shape_is_not_taken_for_silence(body):
+    """Only an empty object says that nothing was said."""
+    with pytest.raises(Malformed):
+        API.reader(a_call(task="transcribe", request=HUB_ONE), "m").whole(body)
+
+
 @given(st.floats(0, 10**8))
 def test_durations_are_read_as_written(length):
     """To the millisecond."""

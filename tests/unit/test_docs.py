@@ -23,7 +23,6 @@ from router.core.task import TASKS
 from router.core.verdict import ALL
 from router.doors.paths import entrances
 from router.rules import VARIABLES
-from router.telemetry import Telemetry
 
 PATHS = {path.pattern: (door.wire, path.task) for door, path in entrances()}
 ROOT = Path(__file__).parent.parent.parent
@@ -55,6 +54,7 @@ HEADINGS = {
     "HedgeConfig": "`routes.<name>.failure.hedge`",
     "LedgerConfig": "`ledger`",
     "JournalConfig": "`journal`",
+    "TracingConfig": "`tracing`",
     "BudgetConfig": "`budgets[]`",
 }
 
@@ -130,20 +130,6 @@ def test_verdict_table_of_the_page_is_that_of_the_code() -> None:
         assert breaker == ("-" if verdict.breaker == "ignore" else verdict.breaker), verdict.name
         assert charged.startswith(verdict.charge), verdict.name
         assert verdict.try_next == onward.startswith(("yes", "before")), verdict.name
-
-
-def test_metrics_page_names_every_metric_with_its_labels() -> None:
-    """Names and labels are a public interface."""
-    told = {n: c for n, c in rows(page("metrics.md")).items() if n.startswith("isocost_")}
-    running = {}
-    for collector in Telemetry().registry._collector_to_names:
-        for metric in collector.describe():
-            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-            running[name] = (metric.type, collector._labelnames)
-    assert set(told) == set(running)
-    for name, (kind, labels) in running.items():
-        assert told[name][0] == kind, name
-        assert told[name][1] == (", ".join(labels) or "-"), name
 
 
 def test_queries_of_the_metrics_page_use_known_metrics() -> None:

@@ -10,9 +10,9 @@ What values.schema.json cannot say: every fault is told, with what to write inst
 {{- if not (and $config.backends $config.routes) -}}
 {{- $faults = append $faults "config: names no backends and routes; start from a profile (-f values-dev.yaml), or write the configuration there" -}}
 {{- end -}}
-{{- range $field := list "host" "port" "workers" "admin" -}}
+{{- range $field := list "host" "port" "workers" "admin" "drain_delay" "grace" -}}
 {{- if hasKey (default dict $config.server) $field -}}
-{{- $instead := dict "host" "it is always 0.0.0.0" "port" "set router.service.port" "workers" "set router.replicas, one process a pod" "admin" "set router.admin" -}}
+{{- $instead := dict "host" "it is always 0.0.0.0" "port" "set router.service.port" "workers" "set router.replicas, one process a pod" "admin" "set router.admin" "drain_delay" "set router.drain.delay" "grace" "set router.drain.grace" -}}
 {{- $faults = append $faults (printf "config.server.%s: is the chart's; %s" $field (get $instead $field)) -}}
 {{- end -}}
 {{- end -}}

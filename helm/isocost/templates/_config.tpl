@@ -2,7 +2,7 @@
 The configuration file, from .Values.config and what only the chart knows:
   ledger      where the connection secret says; cache: the same of Redis
   keys        the one of devKey
-  server      the admin API's address
+  server      how it drains, the admin API's address
   backends    of api torchserve without a base: the Service of the group that serves their model;
               paid ones without a sandbox of their own: the sandbox's, where it runs
 */}}
@@ -25,6 +25,8 @@ The configuration file, from .Values.config and what only the chart knows:
 {{- $key := dict "name" .Values.devKey.name "team" .Values.devKey.name "key_env" "ISOCOST_DEV_KEY" -}}
 {{- $_ := set $config "keys" (append (default list $config.keys) $key) -}}
 {{- end -}}
+{{- $drain := dict "drain_delay" (int .Values.router.drain.delay) "grace" (int .Values.router.drain.grace) -}}
+{{- $_ := set $config "server" (merge $drain (default dict $config.server)) -}}
 {{- if .Values.router.admin.enabled -}}
 {{- $admin := dict "host" "0.0.0.0" "port" (int .Values.router.admin.port) "key_env" "ISOCOST_ADMIN_KEY" -}}
 {{- $_ := set $config "server" (merge (dict "admin" $admin) (default dict $config.server)) -}}

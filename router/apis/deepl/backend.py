@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import ABSENT, Count, believed
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import Result, Task, TranslateRequest, TranslateResult
 
@@ -32,13 +34,12 @@ FREE = "https://api-free.deepl.com"
 MODEL_TYPES = frozenset({"quality_optimized", "latency_optimized", "prefer_quality_optimized"})
 _UNSUPPORTED = re.compile(r"'(target_lang|source_lang|formality)' (?:is )?not supported")
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Translation(msgspec.Struct):
     text: str
     detected_source_language: str | None = None
-    billed_characters: Annotated[int, msgspec.Meta(ge=0, le=10**9)] | None = None
+    billed_characters: msgspec.Raw = ABSENT
 
 
 class _Answer(msgspec.Struct):
@@ -56,6 +57,7 @@ class _Error(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+_count = msgspec.json.Decoder(Count | None)
 _rows = msgspec.json.Decoder(_Rows)
 _error = msgspec.json.Decoder(_Error)
 
@@ -158,7 +160,7 @@ class TranslationReader(Reader):
             raise Malformed(f"not an answer of DeepL's wire: {exc}") from exc
         if len(rows) != self._texts:
             raise Malformed(f"{len(rows)} translations of {self._texts} texts")
-        billed = [row.billed_characters for row in rows]
+        billed = [believed(_count, row.billed_characters) for row in rows]
         if None not in billed:
             self.usage = Usage(characters=sum(count or 0 for count in billed))
         if not self._own:

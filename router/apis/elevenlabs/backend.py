@@ -16,8 +16,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from router.core.api import Api, Malformed, Reader, Wire
+from router.core.api import Api, Malformed, Reader, Wire, sounds
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import Audio, Event, Result, SpeakRequest, SpeakResult, Task
 
@@ -35,7 +36,6 @@ LONGEST = (
 )
 """Models by the beginning of their names, and the most characters that they take."""
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Fault(msgspec.Struct):
@@ -145,11 +145,9 @@ class SpeechReader(Reader):
         self._any = self._done = False
 
     def head(self, headers: Mapping[bytes, bytes]) -> None:
-        kind = headers.get(b"content-type", b"")
-        if kind.startswith((b"application/json", b"text/")):
-            raise Malformed(f"the answer is {kind.decode('latin-1')[:40]}, not audio")
+        sounds(headers)
         cost = headers.get(b"character-cost", b"")
-        if cost.isdigit() and len(cost) <= 12:
+        if cost.isdigit() and len(cost) < 10:
             self.usage = Usage(characters=len(self._asked.text), credits=int(cost))
         if self._own:
             self.passed = tuple((name, headers[name]) for name in PASSED if name in headers)

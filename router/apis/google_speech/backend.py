@@ -16,6 +16,7 @@ from router.apis.google_vision.backend import auth
 from router.apis.google_vision.status import failure
 from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import Result, Task, TranscribeRequest
 
@@ -31,8 +32,9 @@ _PHRASE = 100
 """Characters of one hint at most."""
 _PHRASES = 500
 _answer = msgspec.json.Decoder(Answer)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SILENCE = Answer()
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class GoogleSpeech:
@@ -132,6 +134,9 @@ class SpeechReader(Reader):
             answer = _answer.decode(body)
         except _BAD as exc:
             raise Malformed(f"not an answer of Google Speech's wire: {exc}") from exc
+        if answer == _SILENCE and _fields.decode(body):
+            # Nothing was said: that is an answer. Something else was said: that is none.
+            raise Malformed("the answer holds nothing of Google Speech's wire")
         self.model = self._model
         self.usage = billed(answer, self._request)
         return body if self._raw else heard(answer, self._request)

@@ -17,6 +17,7 @@ import msgspec
 
 from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import AnnotateRequest, AnnotateResult, Result, Task
 
@@ -42,7 +43,6 @@ _answered = msgspec.json.Decoder(Answered)
 _said = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _requests = msgspec.json.Decoder(list[dict[str, Any]])
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def auth(secret: str) -> dict[str, str]:

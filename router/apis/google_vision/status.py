@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from router.core.counts import UNREADABLE as _BAD
 from router.core.errors import RouterError
 from router.core.failure import Failure
 from router.core.reply import Reply
@@ -69,7 +70,6 @@ OURS = frozenset(
 )
 """Reasons that are about our key, project or plan: the client is not to blame."""
 _TYPE = "type.googleapis.com/google.rpc."
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _DELAY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _encode = msgspec.json.Encoder().encode
 

@@ -11,6 +11,7 @@ import msgspec
 
 from router.core.api import Api, Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.failure import Failure
 from router.core.task import (
     ChatRequest,
@@ -29,7 +30,7 @@ from router.core.task import (
 from . import pictures, responding, responses, speech, transcribing
 from .frames import Frames
 from .unpriced import unpriced
-from .wire import Answer, Choice, Chunk, ErrorBody, Vector
+from .wire import Answer, Choice, Chunk, ErrorBody, Vector, usage_of
 
 VENDOR = "https://api.openai.com/v1"
 _PATHS = {"chat": "/chat/completions", "complete": "/completions", "embed": "/embeddings"}
@@ -41,8 +42,6 @@ _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _error = msgspec.json.Decoder(ErrorBody)
 _encode = msgspec.json.Encoder().encode
 NO_USAGE = b',"usage":null'
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises on bytes that are not the JSON it looks for."""
 _WANT_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -188,11 +187,11 @@ class OpenAIReader(Reader):
     def __init__(self, call: Call) -> None:
         self._task = call.task
         self._raw = call.wire == OpenAI.name
-        request = call.request
+        self._request = request = call.request
         self._wanted = isinstance(request, Sampling) and request.usage_wanted
         self._frames = Frames()
         self._said: Usage | None = None
-        self._done = False
+        self._any = self._done = False
 
     def whole(self, body: bytes) -> Result | bytes:
         try:
@@ -201,10 +200,12 @@ class OpenAIReader(Reader):
             if bytes(payload) in {b"", b"null"}:
                 raise Malformed("the answer holds no choices and no data")
             self.model = answer.model
-            self.usage = answer.usage.usage() if answer.usage else None
+            self.usage = usage_of(answer.usage, writes=self._task != "embed")
             if self._raw:
                 return body
-            return _vectors_result(payload) if self._task == "embed" else _text_result(payload)
+            if isinstance(self._request, EmbedRequest):
+                return _vectors_result(payload, len(self._request.texts))
+            return _text_result(payload)
         except (*_BAD, OverflowError) as exc:  # a number that no float32 can hold
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
 
@@ -213,7 +214,11 @@ class OpenAIReader(Reader):
             return [chunk.replace(NO_USAGE, b"")]
         events: list[bytes | Event] = []
         for data in self._frames.feed(chunk):
+            if self._done:
+                break  # what follows the end is no part of the answer
             if data == b"[DONE]":
+                if not self._any:
+                    raise Malformed("the stream ended without an event that holds choices")
                 self._done = True
                 self.usage = self._said
                 if self._raw:
@@ -242,6 +247,9 @@ class OpenAIReader(Reader):
 
     def _plain(self, data: bytes) -> bool:
         """Nothing in it needs decoding: no usage, or the empty one that nobody asked to see."""
+        if b'"choices":' not in data:
+            return False
+        self._any = True
         return b'"usage"' not in data or (not self._wanted and NO_USAGE in data)
 
     def _read(self, data: bytes) -> list[bytes | Event]:
@@ -250,16 +258,20 @@ class OpenAIReader(Reader):
             if bytes(chunk.error) not in {b"", b"null"}:
                 raise Malformed(f"error in the stream: {failure(data).message}")
             self.model = chunk.model or self.model
-            if chunk.usage is not None:
+            told = bytes(chunk.usage) not in {b"", b"null"}
+            if chunk.choices is None and not told:
+                raise Malformed("an event that holds neither choices nor usage")
+            self._any |= chunk.choices is not None
+            if told:
                 # Some servers count up from event to event: only the last count is the usage.
-                self._said = chunk.usage.usage()
+                self._said = usage_of(chunk.usage)
                 if not chunk.choices:
                     self.usage = self._said
             if not self._raw:
                 return _hub_events(chunk)
             if self._wanted:
                 return [b"data: %b\n\n" % data]
-            if chunk.usage is not None and not chunk.choices:
+            if told and not chunk.choices:
                 return []
             fields = _raw_fields.decode(data)
             fields.pop("usage", None)
@@ -281,18 +293,22 @@ def _hub_events(chunk: Chunk) -> list[bytes | Event]:
 
 def _text_result(payload: msgspec.Raw) -> TextResult:
     choices = _choices.decode(payload)
+    if not choices:
+        raise Malformed("the answer holds no choices")
     return TextResult(
         texts=tuple([(c.message.content if c.message else c.text) or "" for c in choices]),
         finish=tuple([c.finish_reason or "stop" for c in choices]),
     )
 
 
-def _vectors_result(payload: msgspec.Raw) -> EmbedResult:
+def _vectors_result(payload: msgspec.Raw, texts: int) -> EmbedResult:
     vectors = [
         v.embedding
         if isinstance(v.embedding, str)
         else b64encode(pack(f"<{len(v.embedding)}f", *v.embedding)).decode()
         for v in sorted(_vectors.decode(payload), key=lambda v: v.index)
     ]
-    size = len(vectors[0]) * 3 // 16 if vectors else 0
+    if len(vectors) != texts:
+        raise Malformed(f"{len(vectors)} vectors for {texts} texts")
+    size = len(vectors[0]) * 3 // 16
     return EmbedResult(vectors=tuple(vectors), dimensions=size)

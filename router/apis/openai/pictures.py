@@ -13,6 +13,7 @@ import msgspec
 
 from router.core.api import Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as _BAD
 from router.core.task import (
     Annotated,
     AnnotateRequest,
@@ -22,7 +23,7 @@ from router.core.task import (
 )
 
 from .asks import IMAGE_TOKENS
-from .wire import Answer, Choice
+from .wire import Answer, Choice, usage_of
 
 FEATURES = frozenset({"labels", "text", "document"})
 OUTPUT_LIMIT = 2_000
@@ -57,7 +58,6 @@ _MAGIC = (
 _answer = msgspec.json.Decoder(Answer)
 _choices = msgspec.json.Decoder(list[Choice])
 _encode = msgspec.json.Encoder().encode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Found(msgspec.Struct):
@@ -123,7 +123,7 @@ class PictureReader(Reader):
         try:
             answer = _answer.decode(body)
             self.model = answer.model
-            self.usage = answer.usage.usage() if answer.usage else None
+            self.usage = usage_of(answer.usage)
             said = _choices.decode(answer.choices)[0].message
             found = _found.decode((said.content if said else None) or "")
         except (*_BAD, IndexError) as exc:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 
 from router.core.api import Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import ABSENT, Count, believed
+from router.core.counts import UNREADABLE as _BAD
 from router.core.task import Event, Result
 
 from .frames import Frames
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OVER = {"response.completed", "response.incomplete"}
 _encode = msgspec.json.Encoder().encode
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: _Count | None = None
-    cache_write_tokens: _Count | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class _Used(msgspec.Struct):
-    input_tokens: _Count = 0
-    output_tokens: _Count = 0
+    input_tokens: Count
+    output_tokens: Count
     input_tokens_details: _Details | None = None
 
-    def usage(self) -> Usage:
-        """Cached and written tokens are subsets of the input's, thinking of the output's."""
-        details, total = self.input_tokens_details or _Details(), self.input_tokens
-        cached = min(details.cached_tokens or 0, total)
-        written = min(details.cache_write_tokens or 0, total - cached)
-        return Usage(total, self.output_tokens, cached, written_tokens=written)
+
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    """Cached and written tokens are subsets of the input's, thinking of the output's."""
+    used = believed(_used, raw)
+    if used is None or not used.input_tokens:
+        return None
+    details, total = used.input_tokens_details or _Details(), used.input_tokens
+    cached = min(details.cached_tokens or 0, total)
+    written = min(details.cache_write_tokens or 0, total - cached)
+    return Usage(total, used.output_tokens, cached, written_tokens=written)
 
 
 class _Fault(msgspec.Struct):
@@ -44,7 +46,7 @@ class _Fault(msgspec.Struct):
 class _Answer(msgspec.Struct):
     output: msgspec.Raw
     status: str = ""
-    usage: _Used | None = None
+    usage: msgspec.Raw = ABSENT
     model: str = ""
     error: _Fault | None = None
 
@@ -56,6 +58,7 @@ class _Frame(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+_used = msgspec.json.Decoder(_Used | None)
 _frame = msgspec.json.Decoder(_Frame)
 
 
@@ -81,7 +84,12 @@ class ResponsesReader(Reader):
         return body
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
-        return [self._event(data) for data in self._frames.feed(chunk)]
+        events: list[bytes | Event] = []
+        for data in self._frames.feed(chunk):
+            if self._done:
+                break  # what follows the end is no part of the answer
+            events.append(self._event(data))
+        return events
 
     def end(self) -> bool:
         return self._done
@@ -91,6 +99,8 @@ class ResponsesReader(Reader):
             frame = _frame.decode(data)
         except _BAD as exc:
             raise Malformed(f"not an event of OpenAI's wire: {exc}") from exc
+        if not frame.type.replace(".", "").replace("_", "").isalnum():
+            raise Malformed("an event whose type is no word")
         if frame.type == "error":
             raise Malformed(f"error in the stream: {frame.message}")
         if frame.type == "response.failed":
@@ -110,4 +120,4 @@ class ResponsesReader(Reader):
         if answer.error is not None or answer.status == "failed":
             said = answer.error.message if answer.error else "it says only that it failed"
             raise Malformed(f"the response failed: {said}")
-        self.usage = answer.usage.usage() if answer.usage else None
+        self.usage = _usage(answer.usage)

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from router.core.api import Ask, Head, Malformed, Reader, Wire
+from router.core.api import Ask, Head, Malformed, Reader, Wire, sounds
 from router.core.call import Call, Usage
+from router.core.counts import ABSENT, Count, believed
 from router.core.errors import BadRequest
 from router.core.reply import Reply
 from router.core.task import Audio, Encoding, Event, Result, SpeakRequest, SpeakResult
@@ -72,19 +73,20 @@ class _Body(msgspec.Struct):
 
 
 class _Used(msgspec.Struct):
-    input_tokens: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = 0
-    output_tokens: Annotated[int, msgspec.Meta(ge=0, le=10**12)] = 0
+    input_tokens: Count
+    output_tokens: Count
 
 
 class _Frame(msgspec.Struct):
     type: str = ""
     audio: str = ""
-    usage: _Used | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 _body = msgspec.json.Decoder(_Body)
 _frame = msgspec.json.Decoder(_Frame)
+_used = msgspec.json.Decoder(_Used | None)
 
 
 # The client's side.
@@ -228,9 +230,8 @@ class SpeechReader(Reader):
         self._any = False
 
     def head(self, headers: Mapping[bytes, bytes]) -> None:
-        kind = headers.get(b"content-type", b"")
-        if not self._as_events and kind.startswith((b"application/json", b"text/")):
-            raise Malformed(f"the answer is {kind.decode('latin-1')[:40]}, not audio")
+        if not self._as_events:
+            sounds(headers)
 
     def whole(self, body: bytes) -> Result | bytes:
         audio = body
@@ -251,6 +252,8 @@ class SpeechReader(Reader):
         if self._as_events:
             events: list[bytes | Event] = []
             for data in self._frames.feed(chunk):
+                if self._done:
+                    break  # what follows the end is no part of the answer
                 events += self._read(data)
             return events
         if not chunk:
@@ -279,8 +282,8 @@ class SpeechReader(Reader):
                 raise Malformed("the speech ended in an error")
             if frame.type == "speech.audio.done":
                 self._done = True
-                used = frame.usage
-                if used is not None:
+                used = believed(_used, frame.usage)
+                if used is not None and used.output_tokens:
                     made = used.output_tokens
                     self.usage = Usage(used.input_tokens, made, audio_output_tokens=made)
             return [self._audio(b64decode(frame.audio, validate=True))] if frame.audio else []

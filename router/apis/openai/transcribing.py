@@ -10,12 +10,14 @@ from the vendor's json here, because only that says what was billed.
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from router.core.api import Malformed, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import ABSENT, Count, Seconds, believed
+from router.core.counts import UNREADABLE as _BAD
 from router.core.task import Result, Segment, TranscribeRequest, TranscribeResult, Word
 
 from .form import Part, write_form
@@ -30,32 +32,29 @@ TEXT_LIMIT = 2_000
 """Output tokens of the vendor's models that are billed by token, from their model pages."""
 SIZE_LIMIT = 25 * 1024 * 1024
 _SUFFIXES = {"ogg_opus": "ogg", "webm_opus": "webm", "mp4": "m4a"}
-_Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 
 class _Details(msgspec.Struct, frozen=True):
-    audio_tokens: _Count = 0
+    audio_tokens: Count = 0
 
 
 class _Used(msgspec.Struct):
-    seconds: _Seconds | None = None
-    input_tokens: _Count | None = None
-    output_tokens: _Count = 0
+    seconds: Seconds | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count = 0
     input_token_details: _Details = _Details()
 
 
 class _Segment(msgspec.Struct):
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
 
 
 class _Word(msgspec.Struct):
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     word: str
 
 
@@ -65,10 +64,11 @@ class _Answer(msgspec.Struct):
     duration: float | str | None = None
     segments: list[_Segment] | None = None
     words: list[_Word] | None = None
-    usage: _Used | None = None
+    usage: msgspec.Raw = ABSENT
 
 
 _answer = msgspec.json.Decoder(_Answer)
+_used = msgspec.json.Decoder(_Used | None)
 
 
 def by_token(model: str) -> bool:
@@ -154,7 +154,7 @@ class TranscriptionReader(Reader):
             answer = _answer.decode(body)
             said = answer.duration
             seconds = (
-                self._seconds if said is None else msgspec.convert(said, _Seconds, strict=False)
+                self._seconds if said is None else msgspec.convert(said, Seconds, strict=False)
             )
         except (*_BAD, ValueError) as exc:
             raise Malformed(f"not an answer of OpenAI's wire: {exc}") from exc
@@ -172,8 +172,11 @@ class TranscriptionReader(Reader):
             words=tuple(Word(start=w.start, end=w.end, text=w.word) for w in answer.words or ()),
         )
 
-    def _used(self, used: _Used | None, seconds: float) -> Usage | None:
-        if used is not None and used.input_tokens is not None:
+    def _used(self, raw: msgspec.Raw, seconds: float) -> Usage | None:
+        used = believed(_used, raw)
+        if used is None and bytes(raw) not in {b"", b"null"}:
+            return None
+        if used is not None and used.input_tokens:
             heard = min(used.input_token_details.audio_tokens, used.input_tokens)
             return Usage(used.input_tokens, used.output_tokens, audio_input_tokens=heard)
         if by_token(self._model):

@@ -28,7 +28,7 @@ _tools = msgspec.json.Decoder(list[_Tool] | None)
 def unpriced(call: Call) -> str:
     """What of *call* has no known price; "" when all of it has."""
     fields = call.fields
-    if not fields.keys() & _APART:
+    if _APART.isdisjoint(fields):
         return ""
     tier = bytes(fields.get("service_tier", b"null"))
     if tier not in {b"null", b'"auto"', b'"default"', b'"flex"'}:

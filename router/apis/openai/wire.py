@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
 from router.core.call import Usage
-
-ABSENT = msgspec.Raw(b"")
+from router.core.counts import ABSENT, Count, believed
 
 
 class Part(msgspec.Struct):
@@ -56,28 +55,38 @@ class EmbedBody(msgspec.Struct):
     encoding_format: Literal["float", "base64"] | None = None
 
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-"""Tokens that can be billed: a number below zero or beyond reason is no answer to charge by."""
-
-
 class Details(msgspec.Struct):
     cached_tokens: Count | None = None
     cache_write_tokens: Count | None = None
 
 
 class Billed(msgspec.Struct):
-    prompt_tokens: Count = 0
+    prompt_tokens: Count
     completion_tokens: Count | None = None
     prompt_tokens_details: Details | None = None
 
-    def usage(self) -> Usage:
-        """Cached and written tokens are subsets of the prompt's: never added to them."""
-        total, details = self.prompt_tokens, self.prompt_tokens_details
-        if details is None:
-            return Usage(total, self.completion_tokens or 0)
-        cached = min(details.cached_tokens or 0, total)
-        written = min(details.cache_write_tokens or 0, total - cached)
-        return Usage(total, self.completion_tokens or 0, cached, written_tokens=written)
+
+_billed = msgspec.json.Decoder(Billed | None)
+
+
+def usage_of(raw: msgspec.Raw, *, writes: bool = True) -> Usage | None:
+    """The usage as it is billed; None when it is not told, or is none that can be true.
+
+    Cached and written tokens are subsets of the prompt's: never added to them. No prompt has no
+    tokens, and what *writes* says how many: some servers put zeros where they do not count.
+    """
+    billed = believed(_billed, raw)
+    if billed is None or not billed.prompt_tokens:
+        return None
+    if writes and billed.completion_tokens is None:
+        return None
+    total, made = billed.prompt_tokens, billed.completion_tokens or 0
+    details = billed.prompt_tokens_details
+    if details is None:
+        return Usage(total, made)
+    cached = min(details.cached_tokens or 0, total)
+    written = min(details.cache_write_tokens or 0, total - cached)
+    return Usage(total, made, cached, written_tokens=written)
 
 
 class Answer(msgspec.Struct):
@@ -85,7 +94,7 @@ class Answer(msgspec.Struct):
 
     choices: msgspec.Raw = ABSENT
     data: msgspec.Raw = ABSENT
-    usage: Billed | None = None
+    usage: msgspec.Raw = ABSENT
     model: str = ""
 
 
@@ -108,7 +117,7 @@ class Vector(msgspec.Struct):
 
 class Chunk(msgspec.Struct):
     choices: list[Choice] | None = None
-    usage: Billed | None = None
+    usage: msgspec.Raw = ABSENT
     model: str = ""
     error: msgspec.Raw = ABSENT
 

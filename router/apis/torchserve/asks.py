@@ -16,6 +16,7 @@ import msgspec
 from router.apis.openai.asks import MESSAGE_TOKENS, text_size
 from router.apis.openai.form import read_form
 from router.core.api import Ask, Told
+from router.core.counts import UNREADABLE
 from router.core.errors import BadRequest, UnknownRoute
 from router.core.task import TASKS, Task, TranscribeRequest
 
@@ -36,14 +37,15 @@ def ask(body: bytes, told: Told) -> Ask:
     if not named and data.lstrip()[:1] != b"{":
         return _ask(route, _bare(data, route, told), len(body))
     try:
-        return _ask(route, _body.decode(data), len(body))
-    except msgspec.ValidationError as exc:
-        first = exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        try:
+            return _ask(route, _body.decode(data), len(body))
+        except msgspec.ValidationError as exc:
+            first = exc
+        found = _values.decode(data)  # what follows a wrong value may be no JSON at all
+    except UNREADABLE as exc:
         raise BadRequest(
             f"The body is not valid JSON: {exc}. Send one JSON object.", code="invalid_json"
         ) from exc
-    found = _values.decode(data)
     if isinstance(found, dict) and "task" in found:
         raise _wrong(first) from first
     return _ask(route, _tasked(found, route, told), len(body))

@@ -14,6 +14,7 @@ import msgspec
 
 from router.core.api import Api, Reader, Wire
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as BAD
 from router.core.failure import Failure
 from router.core.task import (
     TASKS,
@@ -31,7 +32,6 @@ from router.core.task import (
 )
 
 from .reader import TorchServeReader
-from .wire import BAD
 
 
 class _Error(msgspec.Struct):

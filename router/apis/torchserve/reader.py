@@ -8,9 +8,10 @@ import msgspec
 
 from router.core.api import Malformed, Reader
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as BAD
 from router.core.task import Audio, Delta, Event, Finish, Result, SpeakRequest
 
-from .wire import BAD, Characters, Rate, Tokens, audio, read, used
+from .wire import Characters, Rate, Tokens, audio, read, used
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of one line of a stream at most."""
@@ -43,7 +44,7 @@ class TorchServeReader(Reader):
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._rest = b""
+        self._rest = bytearray()
         self._rate = 0
         self._done = False
 
@@ -52,12 +53,19 @@ class TorchServeReader(Reader):
         return result
 
     def feed(self, chunk: bytes) -> list[bytes | Event]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        # A line that comes byte by byte is kept, not read again with each of them.
+        self._rest += chunk
+        lines: list[bytes] = []
+        if b"\n" in chunk:
+            *lines, rest = bytes(self._rest).split(b"\n")
+            self._rest = bytearray(rest)
         if len(self._rest) > LINE_LIMIT:
             raise Malformed(f"a line of the stream is larger than {LINE_LIMIT} bytes")
         take = self._speech if self._call.task == "speak" else self._text
         events: list[bytes | Event] = []
         for line in lines:
+            if self._done:
+                break  # what follows the end is no part of the answer
             if line:
                 take(line, events)
         return events

@@ -15,11 +15,9 @@ import msgspec
 from router.core import task as hub
 from router.core.api import Malformed
 from router.core.call import Call, Usage
+from router.core.counts import UNREADABLE as BAD
+from router.core.counts import Count, Seconds
 
-BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises on bytes that are not the JSON it looks for."""
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
 Rate = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

@@ -191,6 +191,11 @@ TOGETHER: list[tuple[Any, dict[str, Any], str]] = [
         at("config.server.workers", 4),
         "config.server.workers: is the chart's; set router.replicas",
     ),
+    (
+        DEV,
+        at("config.server.grace", 9),
+        "config.server.grace: is the chart's; set router.drain.grace",
+    ),
     (DEV, at("config.server.admin", {}), "config.server.admin: is the chart's; set router.admin"),
     (
         DEV,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.system.helm.charts import RENDERS, Doc, containers, named, pods, render
+from router.config import parse
+from tests.system.helm.charts import RENDERS, Doc, config, containers, named, pods, render
 
 WRITABLE = ("/tmp", "/var/lib/isocost", "/archives", "/data", "/var/run/postgresql")
 VOLUMES = {"configMap", "secret", "projected", "emptyDir", "persistentVolumeClaim"}
@@ -91,9 +92,14 @@ def test_a_pod_drains_before_it_is_killed() -> None:
         (render(RENDERS["dev"], values=values), 7, 120),
     ):
         pod = dict(pods(documents))["Deployment isocost-router"]
-        stop = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-        assert stop == ["sleep", str(delay)]
+        server = parse(config(documents)).server
+        assert (server.drain_delay, server.grace) == (delay, grace)
         assert pod["terminationGracePeriodSeconds"] > delay + grace
+        models = dict(pods(documents))["Deployment isocost-torchserve-small"]
+        (container,) = models["containers"]
+        assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
+        assert "--drain-seconds=30" in container["args"]
+        assert models["terminationGracePeriodSeconds"] >= 5 + 30 + 10
 
 
 def _allowed(documents: tuple[Doc, ...], component: str, way: str) -> list[Any]:

@@ -74,6 +74,8 @@ class Program:
     command: list[str]
     log: Path
     env: dict[str, str] = field(default_factory=dict)
+    fds: tuple[int, ...] = ()
+    """Open files that it is given."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Program:
@@ -84,6 +86,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env=os.environ | {"OPENAI_API_KEY": ""} | self.env,
+                pass_fds=self.fds,
             )
         return self
 

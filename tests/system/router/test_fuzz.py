@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import struct
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from router import apis
 from router.core.task import Task
 from router.doors.paths import entrances
+from tests.fuzz.bodies import FORM, GOOD, SAID, encoded, filled
 from tests.system.router.harness import Router, router
 
 pytestmark = pytest.mark.system
@@ -31,67 +30,6 @@ APIS: dict[Task, tuple[str, ...]] = {
     "speak": ("torchserve", "elevenlabs", "openai"),
     "transcribe": ("torchserve", "openai", "google_speech"),
     "annotate": ("torchserve", "google_vision", "openai"),
-}
-WAV = (
-    b"RIFF" + struct.pack("<I", 36 + 3200) + b"WAVEfmt "
-    + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
-    + b"data" + struct.pack("<I", 3200) + bytes(3200)
-)  # fmt: skip
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
-    "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
-)
-SAID, SEEN = b64encode(WAV).decode(), b64encode(PNG).decode()
-FORM = "multipart/form-data; boundary=xx"
-
-
-def form(fields: dict[str, Any]) -> bytes:
-    parts = [
-        b'--xx\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n%b\r\n' % WAV
-    ]
-    for name, value in fields.items():
-        head = f'--xx\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'
-        text = value if isinstance(value, str) else json.dumps(value)
-        parts.append(f"{head}{text}\r\n".encode("utf-8", "replace"))
-    return b"".join(parts) + b"--xx--\r\n"
-
-
-MESSAGES = [{"role": "user", "content": "hi"}]
-GOOD: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"model": "chat", "messages": MESSAGES, "temperature": 0.5, "n": 1},
-    "/v1/completions": {"model": "complete", "prompt": "Once", "max_tokens": 5, "stop": ["."]},
-    "/v1/embeddings": {"model": "embed", "input": ["a", "b"], "encoding_format": "float"},
-    "/v1/responses": {"model": "chat", "input": [{"role": "user", "content": "hi"}], "tools": []},
-    "/v1/audio/speech": {"model": "speak", "input": "hi", "voice": "alloy", "speed": 1},
-    "/v1/audio/transcriptions": {"model": "transcribe", "language": "en", "temperature": "0"},
-    "/v1/classify": {"model": "classify", "input": "hi", "labels": ["a", "b"]},
-    "/v2/translate": {"text": ["hi"], "target_lang": "DE", "source_lang": "EN"},
-    "/v1/text-to-speech/{voice_id}": {
-        "text": "hi",
-        "model_id": "m",
-        "voice_settings": {"speed": 1},
-    },
-    "/v1/text-to-speech/{voice_id}/stream": {"text": "hi"},
-    "/v1/text-to-speech/{voice_id}/with-timestamps": {"text": "hi"},
-    "/v1/text-to-speech/{voice_id}/stream/with-timestamps": {"text": "hi"},
-    "/v1/images:annotate": {
-        "requests": [
-            {"image": {"content": SEEN}, "features": [{"type": "TEXT_DETECTION", "maxResults": 3}]}
-        ]
-    },
-    "/v1/speech:recognize": {
-        "config": {"languageCode": "en-US", "encoding": "LINEAR16", "sampleRateHertz": 16000},
-        "audio": {"content": SAID},
-    },
-    "/v2/projects/{project}/locations/{location}/recognizers/{recognizer}:recognize": {
-        "config": {"autoDecodingConfig": {}, "languageCodes": ["en-US"], "model": "long"},
-        "content": SAID,
-    },
-    "/predictions/{model}": {"task": "translate", "texts": ["hi"], "target": "de", "source": "en"},
-}
-GOOD |= {
-    f"/v1/projects/{{project}}{between}/images:annotate": GOOD["/v1/images:annotate"]
-    for between in ("", "/locations/{location}")
 }
 PATHS = {path.pattern: door for door, path in entrances()}
 
@@ -117,14 +55,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
     config = {"server": {"body_limit_mb": 1, "media_limit_mb": 1}, "backends": backends}
     with router(tmp_path_factory.mktemp("fuzz"), config | {"routes": routes}) as made:
         yield made
-
-
-def filled(pattern: str) -> str:
-    names = {"{model}": "translate", "{voice_id}": "alloy"}
-    names |= {"{project}": "p", "{location}": "global", "{recognizer}": "_"}
-    for name, value in names.items():
-        pattern = pattern.replace(name, value)
-    return pattern
 
 
 def send(
@@ -157,12 +87,6 @@ def check(pattern: str, status: int, raw: bytes) -> None:
         case _:
             sentence = said["error"]["message"]
     assert len(sentence) > 10
-
-
-def encoded(pattern: str, body: Any) -> tuple[bytes, str]:
-    if pattern == "/v1/audio/transcriptions" and isinstance(body, dict):
-        return form(body), FORM
-    return json.dumps(body).encode(), "application/json"
 
 
 def test_every_door_is_here() -> None:

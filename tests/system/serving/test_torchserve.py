@@ -241,6 +241,26 @@ def test_torchserve_comes_back_by_itself(served):
     assert served.ask("fast", **CHAT)[0] == 200
 
 
+def test_a_worker_that_was_killed_comes_back(served):
+    """The model is told as not ready meanwhile, the others serve on, and TorchServe is not restarted."""
+    before = served.status()
+    key = json.loads((served.state / "work" / "key_file.json").read_text())["management"]["key"]
+    link = http.client.HTTPConnection("127.0.0.1", served.management, timeout=10)
+    link.request("GET", "/models/fast", headers={"Authorization": f"Bearer {key}"})
+    (worker,) = json.loads(link.getresponse().read())[0]["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    end = time.monotonic() + 10
+    while served.status()["models"]["fast"]["ready"] and time.monotonic() < end:
+        time.sleep(0.05)
+    during = served.status()
+    assert not during["models"]["fast"]["ready"]
+    assert during["models"]["enc"]["ready"]
+    assert served.ask("enc", task="embed", texts=["hello"])[0] == 200
+    after = served.wait_ready()
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
+    assert served.ask("fast", **CHAT)[0] == 200
+
+
 def test_a_clean_stop_leaves_nothing(served):
     """Exit code 0, no process of the group left."""
     family = psutil.Process(served.process.pid).children(recursive=True)

@@ -191,11 +191,10 @@ class House:
         return play(client.ask(Inference(self.runtime, apis.door("openai"), entry)), self.clock)
 
     def metrics(self) -> str:
-        self.runtime.telemetry.refresh(
-            self.runtime.pipeline.backends, self.runtime.pipeline.admission
-        )
-        self.runtime.telemetry.cached(self.runtime.pipeline.stores)
-        return self.runtime.telemetry.page().decode()
+        pipeline = self.runtime.pipeline
+        self.runtime.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
+        self.runtime.telemetry.cached(pipeline.stores)
+        return self.runtime.telemetry.page()[0].decode()
 
 
 def test_a_client_sees_that_it_was_given_again(tmp_path) -> None:

@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "stream": True,
     "path": "/v1/responses",
     "tags": frozenset({"confidential"}),
+    "criticality": "sheddable",
 }
 """Another value for every part of a call that may change its answer."""
 

@@ -573,11 +573,17 @@ def test_probes_ask_no_key(house):
     ready = json.loads(got(h, "/readyz").body)
     assert ready == {
         "ready": True,
+        "draining": False,
         "routes": {"chat": ["paid"], "local": ["own", "paid"], "labels": ["own"]},
         "degraded": [],
+        "unable": {},
     }
-    h.runtime.pipeline.backends["own"].gates.health.tell(up=False)
-    assert json.loads(got(h, "/readyz").body)["degraded"] == ["local", "labels"]
+    h.runtime.pipeline.backends["own"].gates.health.tell(up=False, detail="not ready")
+    degraded = json.loads(got(h, "/readyz").body)
+    assert degraded["degraded"] == ["local", "labels"]
+    assert degraded["unable"] == {"own": "down: not ready"}
+    h.runtime.draining = True
+    assert got(h, "/readyz").status == 503
     assert b"isocost_in_flight" in got(h, "/metrics").body
 
 

@@ -136,10 +136,10 @@ def test_a_reason_fits_a_header():
 
 def page(telemetry: Telemetry, *backends: Any) -> dict[tuple[str, ...], float]:
     """Every sample of the page by its name and labels, read as a server does."""
-    telemetry.refresh({b.name: b for b in backends}, Process(FakeClock()))
+    telemetry.refresh({b.name: b for b in backends}, {}, Process(FakeClock()))
     return {
         (s.name, *(f"{k}={x}" for k, x in sorted(s.labels.items()))): s.value
-        for family in text_string_to_metric_families(telemetry.page().decode())
+        for family in text_string_to_metric_families(telemetry.page()[0].decode())
         for s in family.samples
         if not s.name.endswith("_created")
     }

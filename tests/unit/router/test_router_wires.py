@@ -515,6 +515,22 @@ def test_an_empty_usage_is_cut_out_for_who_did_not_ask():
     ]
 
 
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b'data: {"unexpected":{"shape":[1,"two",null]}}\n\n',
+        b"data: [DONE]\n\n",
+        b'data: {"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\ndata: [DONE]\n\n',
+    ],
+)
+@pytest.mark.parametrize("wire", ["openai", "torchserve"])
+def test_a_stream_without_choices_is_no_answer(stream, wire):
+    """JSON of another shape, or an end before any text, is a failure and not an empty success."""
+    call = a_call(stream=True, wire=wire)
+    with pytest.raises(Malformed):
+        OPENAI.reader(call).feed(stream)
+
+
 # Frames.
 
 

@@ -90,6 +90,7 @@ spec:
           lifecycle:
             preStop:
               exec:
+                # Once it is told to end it takes no new connections; until all have heard, they still come.
                 command: [sleep, {{ .spec.drainDelay | quote }}]
           terminationMessagePolicy: FallbackToLogsOnError
           resources:

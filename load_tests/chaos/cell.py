@@ -1,0 +1,214 @@
+"""One cell of the matrix: calm, a fault under load, the way back to normal, and the checks.
+
+calm        `Pace.calm` s: who serves, while all is well
+fault       `Pace.fault` s; each other task is asked once in it
+back        until 1 s of calls was served as in the calm, and each other task once; 30 s at most
+rest        calls under way end, bill and books are compared and reconciled
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from load_tests.chaos import books, checks
+from load_tests.chaos.checks import Check
+from load_tests.chaos.faults import Fault
+from load_tests.chaos.load import Load, Right, Seen
+from load_tests.chaos.place import Place, aside
+
+BUSY = 5.0
+"""Calls a second from which on a breaker sees enough of them to open."""
+WINDOW = 1.0
+"""Seconds of calls that have to be as before."""
+
+
+class Pace(Struct, frozen=True):
+    """How long the parts take, in seconds; `slack` past a deadline; `back` at most."""
+
+    calm: float = 2.0
+    fault: float = 4.0
+    back: float = 30.0
+    slack: float = checks.SLACK
+
+
+class Rate(Struct, frozen=True):
+    """Calls a second, and what that is called."""
+
+    name: str
+    calls: float
+
+
+class Result(Struct, kw_only=True):
+    """What came of one cell."""
+
+    fault: str
+    target: str
+    rate: str
+    calls: int
+    extra: int
+    owed: int
+    right: int
+    refused: int
+    broken: int
+    back: float | str
+    checks: list[Check]
+
+    @property
+    def held(self) -> bool:
+        return all(check.held for check in self.checks)
+
+
+class Times(Struct):
+    """Moments of a cell, monotonic: before and after the fault was made, when it was healed.
+
+    Beside them its rate in calls a second, and the share that the target served before.
+    """
+
+    rate: float
+    share: float = 1.0
+    before: float = 0.0
+    struck: float = 0.0
+    healed: float = 0.0
+    back: float | str = ""
+
+
+async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) -> Result:
+    """Run it, and heal whatever happens."""
+    times, watched = Times(rate.calls), list[Check]()
+    load = Load(_name(fault, rate), place, right, fault.headers)
+    load.start(rate.calls)
+    await asyncio.sleep(pace.calm)
+    times.share = _share(load.seen, fault.target)
+    times.before = time.monotonic()
+    await fault.strike(place)
+    times.struck = time.monotonic()
+    try:
+        for number, kind in enumerate(place.others):
+            load.send(kind, number)
+        await asyncio.sleep(pace.fault)
+        watched = await fault.watch(place) if fault.watch else []
+    finally:
+        times.healed = time.monotonic()
+        await fault.heal(place)
+    times.back = await _back(place, load, fault, times, pace.back)
+    await load.stop()
+    judged = await _judged(place, load, fault, pace, times)
+    judged.rate = rate.name
+    judged.checks += watched
+    return judged
+
+
+def _name(fault: Fault, rate: Rate) -> str:
+    words = f"{fault.target}.{fault.name}.{rate.name}.{time.time():.0f}"
+    return "".join(letter for letter in words if letter.isalnum() or letter == ".")
+
+
+def _share(seen: Sequence[Seen], target: str) -> float:
+    """Of the calls, those that the target served."""
+    served = [s for s in seen if s.backend.startswith(f"{target}-")]
+    return len(served) / len(seen) if seen else 1.0
+
+
+async def _back(place: Place, load: Load, fault: Fault, times: Times, most: float) -> float | str:
+    """Seconds until all was as before; else what was not, after *most* of them."""
+    healed, kept = time.monotonic(), ""
+    window, share = max(WINDOW, 3 / times.rate), times.share
+    while (now := time.monotonic()) < healed + most:
+        await asyncio.sleep(0.1)
+        last = [s for s in load.seen if s.began >= max(healed, now - window)]
+        bad = [f"{s.kind} {s.outcome}" for s in last if s.outcome != "right"]
+        served = _share(last, fault.target)
+        # Past its capacity the target serves what it can: what it served before is the measure.
+        if now - healed < window or len(last) < 2 or bad or served < 0.8 * share:
+            kept = bad[0] if bad else f"{fault.target} serves {served:.0%}, before {share:.0%}"
+            continue
+        kept = await _others(place, load, fault)
+        if not kept:
+            return time.monotonic() - healed
+        await asyncio.sleep(1.0)
+    return kept
+
+
+async def _others(place: Place, load: Load, fault: Fault) -> str:
+    """What of the other tasks is not served right, by the backend that is asked first."""
+    before = len(load.seen)
+    await asyncio.gather(*[load.send(kind, number) for number, kind in enumerate(place.others)])
+    names = {kind.name for kind in place.others}
+    mine = [s for s in load.seen[before:] if s.kind in names]
+    bad = [s for s in mine if s.outcome != "right" or not s.backend.startswith(f"{fault.target}-")]
+    return f"{bad[0].kind} {bad[0].outcome} of {bad[0].backend or 'nobody'}" if bad else ""
+
+
+async def _judged(place: Place, load: Load, fault: Fault, pace: Pace, times: Times) -> Result:
+    seen = load.seen
+    money = await aside(_money, place)
+    mine = {s.id for s in seen}
+    records = [r for r in place.records() if r["call_id"] in mine]
+    sent = checks.attempts(records)
+    found = [
+        checks.once(seen, records, killed=fault.kills, unwritten=fault.unwritten),
+        checks.lossless(seen, killed=fault.kills),
+        checks.honest(seen),
+        checks.punctual(seen, pace.slack),
+        checks.thrifty(seen, sent),
+        checks.rare(seen, sent),
+        *money,
+        checks.recovered(times.back, pace.back),
+        *_promised(seen, records, fault, times),
+    ]
+    owed = [s for s in seen if times.struck <= s.began < times.healed]
+    count = Counter(s.outcome for s in owed)
+    return Result(
+        fault=fault.name,
+        target=fault.target,
+        rate="",
+        calls=len(seen),
+        extra=sum(attempt.kind != "first" for attempt in sent),
+        owed=len(owed),
+        right=count["right"],
+        refused=count["refused"],
+        broken=count["broken"],
+        back=times.back,
+        checks=found,
+    )
+
+
+def _promised(
+    seen: Sequence[Seen], records: list[dict[str, Any]], fault: Fault, times: Times
+) -> list[Check]:
+    """What this fault must not do to callers, and what the breaker makes of it."""
+    found = []
+    if fault.rescued != "none":
+        found.append(checks.rescued(seen, times.struck, times.healed, fault.rescued))
+    if fault.trips and times.rate > BUSY:
+        wall = time.time() - time.monotonic()
+        backend, healed = f"{fault.target}-chat", wall + times.healed
+        found.append(checks.opened(records, backend, wall + times.before, healed + 1))
+        found.append(checks.closed(records, backend, healed))
+    return found
+
+
+def _money(place: Place) -> list[Check]:
+    """Bill and books as they are now; what is unknown is reconciled when the place closes."""
+    now = books.settled(place, held=place.killed)
+    return [
+        Check(
+            "bill <= booked <= limit",
+            now.bill <= now.posted + now.held <= now.limit,
+            f"{now.bill / books.PICO:.6f} <= {(now.posted + now.held) / books.PICO:.6f} USD",
+        ),
+        Check(
+            "nothing is held for ever",
+            place.killed or not now.held,
+            f"{now.held} pico-dollars held",
+        ),
+        Check(
+            "bill = settled, within the bounds of what is unknown",
+            0 <= now.bill - now.settled <= now.bounds + now.held,
+            f"{now.unknown} unknown attempts",
+        ),
+    ]

@@ -1,0 +1,79 @@
+"""Hours of faults, one after the other: nothing may grow that does not shrink again.
+
+Load runs all the time; each fault strikes for a while and is healed. Between two faults the router
+is measured at rest, with no call under way. What is compared: the middle of the first third and of
+the last third of those measurements.
+
+    memory     resident bytes: at most `MORE` more
+    sockets    open ones: at most `FEW` more
+    threads    at most `FEW` more
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from statistics import median
+
+from load_tests.chaos import books
+from load_tests.chaos.checks import Check, honest, lossless
+from load_tests.chaos.faults import NETWORK, VENDOR
+from load_tests.chaos.load import Load, Seen, learn
+from load_tests.chaos.place import Place, aside
+from load_tests.chaos.programs import Ports, Use, use
+
+CALLS = 20.0
+WORKS, STRUCK, RESTS = 2.0, 2.0, 1.0
+"""Seconds under load without a fault, with one, and without load."""
+MORE, FEW = 8 * 1024 * 1024, 8
+
+
+async def run(folder: Path, seconds: float) -> list[Check]:
+    """Run for so long, and compare."""
+    place = Place(folder / "soak", Ports(), slots=4)
+    found, seen = list[Use](), list[Seen]()
+    try:
+        await place.start()
+        right = await learn(place.port)
+        began, turn = time.monotonic(), 0
+        while time.monotonic() < began + seconds:
+            fault = (NETWORK + VENDOR)[turn % len(NETWORK + VENDOR)]
+            load = Load(f"soak-{turn}", place, right, fault.headers)
+            load.start(CALLS)
+            await asyncio.sleep(WORKS)
+            await fault.strike(place)
+            await asyncio.sleep(STRUCK)
+            await fault.heal(place)
+            await load.stop()
+            await asyncio.sleep(RESTS)
+            found.append(use(place.router.pid))
+            seen += load.seen
+            turn += 1
+        checks = [lossless(seen, killed=False), honest(seen), *grown(found)]
+        now = await aside(books.settled, place)
+        checks.append(
+            Check(
+                "bill = settled, within the bounds of what is unknown",
+                0 <= now.bill - now.settled <= now.bounds and not now.held,
+                f"{now.bill / books.PICO:.6f} USD, {now.unknown} unknown attempts",
+            )
+        )
+    finally:
+        code = await place.stop()
+    return [*checks, Check("the router stops when asked", code == 0, f"exit status {code}")]
+
+
+def grown(found: list[Use]) -> list[Check]:
+    """What the last third of the measurements has more than the first."""
+    third = max(1, len(found) // 3)
+    checks = []
+    for name, most in (("memory", MORE), ("sockets", FEW), ("threads", FEW)):
+        early = median(getattr(one, name) for one in found[:third])
+        late = median(getattr(one, name) for one in found[-third:])
+        checks.append(
+            Check(
+                f"no growth of {name}",
+                late - early <= most,
+                f"{early:,.0f}, later {late:,.0f}, in {len(found)} measurements",
+            )
+        )
+    return checks
