@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.k8s.lab.cluster import CHART, INSIDE, RUN, Cluster, must, why_not
+from tests.k8s.lab.cluster import CHART, INSIDE, RUN, Cluster, run, why_not
 from tests.k8s.release import LAB, SEVERAL, Release
-from tests.k8s.report import Report
+from tests.k8s.report import Row
 
 WHY_NOT = why_not()
 pytestmark = [
@@ -31,7 +31,7 @@ def shown(told: dict[str, object]) -> str:
     return f"{told['sent']} calls, {sum(told['failed'].values())} failed{again}; by {served}; slowest {told['slowest']} s"  # type: ignore[attr-defined]
 
 
-def test_install(cluster: Cluster, release: Release, report: Report) -> None:
+def test_install(cluster: Cluster, release: Release, report: Row) -> None:
     """values-dev comes up, its configuration checked by the hook before."""
     begun = time.monotonic()
     done = release.apply()
@@ -42,7 +42,7 @@ def test_install(cluster: Cluster, release: Release, report: Report) -> None:
     )
 
 
-def test_helm_test(cluster: Cluster, release: Release, report: Report) -> None:
+def test_helm_test(cluster: Cluster, release: Release, report: Row) -> None:
     """The chart's own test makes real calls."""
     done = cluster.helm("test", release.name, "--timeout", "180s")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_helm_test(cluster: Cluster, release: Release, report: Report) -> None:
     report.seen("`helm test`", "a call to one route of each task: succeeded")
 
 
-def test_real_calls_through_the_service(release: Release, report: Report) -> None:
+def test_real_calls_through_the_service(release: Release, report: Row) -> None:
     """A chat and an embedding come from the models in TorchServe's pod."""
     chat = {
         "model": "assistant",
@@ -68,7 +68,7 @@ def test_real_calls_through_the_service(release: Release, report: Report) -> Non
     )
 
 
-def test_pods_are_locked_down(cluster: Cluster, report: Report) -> None:
+def test_pods_are_locked_down(cluster: Cluster, report: Row) -> None:
     """What the kubelet really started: nobody is root, no root file system can be written."""
     seen = []
     for component, container in (
@@ -97,7 +97,7 @@ def test_pods_are_locked_down(cluster: Cluster, report: Report) -> None:
     )
 
 
-def test_upgrade_under_load(cluster: Cluster, release: Release, report: Report) -> None:
+def test_upgrade_under_load(cluster: Cluster, release: Release, report: Row) -> None:
     """New routers and a new TorchServe while calls come: not one fails."""
     callers = release.callers(100, 5)
     time.sleep(3)
@@ -111,7 +111,7 @@ def test_upgrade_under_load(cluster: Cluster, release: Release, report: Report) 
     )
 
 
-def test_bad_upgrades_change_nothing(cluster: Cluster, release: Release, report: Report) -> None:
+def test_bad_upgrades_change_nothing(cluster: Cluster, release: Release, report: Row) -> None:
     """A configuration with a fault is refused by the hook; an image that is not there is rolled back."""
     before = {pod["metadata"]["name"] for pod in cluster.found("pods", component="router")}
     callers = release.callers(60, 4)
@@ -141,7 +141,7 @@ def test_bad_upgrades_change_nothing(cluster: Cluster, release: Release, report:
     )
 
 
-def test_a_killed_router(cluster: Cluster, release: Release, report: Report) -> None:
+def test_a_killed_router(cluster: Cluster, release: Release, report: Row) -> None:
     """kill -9 of one of two routers under load: whoever tries once more is served."""
     callers = release.callers(20, 20, tries=4)
     time.sleep(5)
@@ -156,7 +156,7 @@ def test_a_killed_router(cluster: Cluster, release: Release, report: Report) -> 
     )
 
 
-def test_a_killed_torchserve(cluster: Cluster, release: Release, report: Report) -> None:
+def test_a_killed_torchserve(cluster: Cluster, release: Release, report: Row) -> None:
     """kill -9 of TorchServe's pod under load: its chats go to the paid API, and none fails for the caller."""
     pod = cluster.found("pods", component="torchserve")[0]["metadata"]["name"]
     chat = {"model": "assistant", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
@@ -175,7 +175,7 @@ def test_a_killed_torchserve(cluster: Cluster, release: Release, report: Report)
     )
 
 
-def test_the_disruption_budget_holds(cluster: Cluster, report: Report) -> None:
+def test_the_disruption_budget_holds(cluster: Cluster, report: Row) -> None:
     """Of two routers one may be evicted; the second only when the first is replaced."""
     pods = [pod["metadata"]["name"] for pod in cluster.found("pods", component="router")][:2]
     answers = []
@@ -247,7 +247,7 @@ spec:
 
 
 @pytest.mark.usefixtures("metrics")
-def test_the_autoscaler_follows_load(cluster: Cluster, release: Release, report: Report) -> None:
+def test_the_autoscaler_follows_load(cluster: Cluster, release: Release, report: Row) -> None:
     """Routers go from 1 to 3 under load and come back after it."""
     done = release.apply(SEVERAL, SCALED)
     assert done.returncode == 0, done.stderr
@@ -271,7 +271,7 @@ def test_the_autoscaler_follows_load(cluster: Cluster, release: Release, report:
     assert not failed, told
 
 
-def test_a_gpu_group_is_scheduled(cluster: Cluster, report: Report) -> None:
+def test_a_gpu_group_is_scheduled(cluster: Cluster, report: Row) -> None:
     """With one (faked) GPU on the node the group's first pod is placed there and its second waits for a GPU."""
     patch = '[{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "1"}]'
     server = [
@@ -282,19 +282,10 @@ def test_a_gpu_group_is_scheduled(cluster: Cluster, report: Report) -> None:
         "--key",
         str(RUN / "pki/admin.key"),
     ]
-    must(
-        *INSIDE,
-        "curl",
-        "-sf",
-        "-X",
-        "PATCH",
-        *server,
-        "-H",
-        "Content-Type: application/json-patch+json",
-        "--data",
-        patch,
-        "https://127.0.0.1:6443/api/v1/nodes/vm/status",
-    )
+    address = "https://127.0.0.1:6443/api/v1/nodes/vm/status"
+    kind = ["-H", "Content-Type: application/json-patch+json"]
+    words = [*INSIDE, "curl", "-sf", "-X", "PATCH", *server, *kind, "--data", patch, address]
+    cluster.until(lambda: run(*words).returncode == 0, 90, "a faked GPU on the node")
     cluster.kubectl("label", "--overwrite", "node", "vm", "nvidia.com/gpu.present=true")
     runtime = (
         "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: nvidia}\nhandler: runc\n"
@@ -344,8 +335,9 @@ def test_a_gpu_group_is_scheduled(cluster: Cluster, report: Report) -> None:
         )
 
 
-def test_uninstall_leaves_nothing(cluster: Cluster, release: Release, report: Report) -> None:
+def test_uninstall_leaves_nothing(cluster: Cluster, release: Release, report: Row) -> None:
     """No object of the release is left in its namespace."""
+    cluster.until(lambda: cluster.tried("get", "nodes").returncode == 0, 90, "the API server")
     done = cluster.helm("uninstall", release.name, "--wait", "--timeout", "120s")
     assert done.returncode == 0, done.stderr
     kinds = cluster.kubectl(
