@@ -34,7 +34,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def page(pytestconfig: pytest.Config) -> Iterator[Report]:
     order = re.findall(
-        r"^def (test_\w+)", (Path(__file__).parent / "test_lab.py").read_text(), re.M
+        r"^def (test_\w+)", (Path(__file__).parent / "test_lab.py").read_text(), re.MULTILINE
     )
     some = bool(pytestconfig.option.keyword)
     made, begun = Report(order, fresh=not some), time.monotonic()

@@ -1,3 +1,23 @@
+"""The report of a run: docs/kubernetes-lab.md, written by the run itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "kubernetes-lab.md"
+HEAD = """# The lab: the chart on a real cluster
+
+`make k8s` installs the chart on one node of real Kubernetes (API server, controller manager, scheduler, kubelet, kube-proxy, containerd) in a network of
+its own, does to it what happens in production, and writes this page. It needs root, the images of `make image`, and Kubernetes' programs: `tests/k8s/lab/build.sh
+BINDIR WORKDIR` builds them from Debian's source package (10-20 minutes on two idle cores, once); `ISOCOST_K8S_BIN` names the folder. Without them the tests
+skip and say so. A run of some tests (`-k`) renews their rows only: `KEEP=1` leaves the cluster running, and one that runs is used.
+
+What this lab does not show: network policies (its bridge enforces none), GPUs (one is faked, which shows scheduling only), several nodes, newer
+Kubernetes than this old one (what every supported version accepts is checked by `make helm`). CPU figures of pods come from a stand-in for metrics-server
+that reads the node's cgroups.
+"""
+
 FIRST = "| what was done | what was seen | held |"
 
 
