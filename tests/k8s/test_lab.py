@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.k8s.lab.cluster import CHART, INSIDE, RUN, Cluster, run, why_not
+from tests.k8s.lab.cluster import CHART, INSIDE, RUN, Cluster, why_not
 from tests.k8s.release import LAB, SEVERAL, Release
 from tests.k8s.report import Row
 
@@ -273,19 +273,10 @@ def test_the_autoscaler_follows_load(cluster: Cluster, release: Release, report:
 
 def test_a_gpu_group_is_scheduled(cluster: Cluster, report: Row) -> None:
     """With one (faked) GPU on the node the group's first pod is placed there and its second waits for a GPU."""
-    patch = '[{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "1"}]'
-    server = [
-        "--cacert",
-        str(RUN / "pki/ca.crt"),
-        "--cert",
-        str(RUN / "pki/admin.crt"),
-        "--key",
-        str(RUN / "pki/admin.key"),
-    ]
-    address = "https://127.0.0.1:6443/api/v1/nodes/vm/status"
-    kind = ["-H", "Content-Type: application/json-patch+json"]
-    words = [*INSIDE, "curl", "-sf", "-X", "PATCH", *server, *kind, "--data", patch, address]
-    cluster.until(lambda: run(*words).returncode == 0, 90, "a faked GPU on the node")
+    node = json.loads(cluster.kubectl("get", "node", "vm", "-o", "json"))
+    node["status"]["capacity"]["nvidia.com/gpu"] = "1"
+    node["status"]["allocatable"]["nvidia.com/gpu"] = "1"
+    cluster.kubectl("replace", "--raw", "/api/v1/nodes/vm/status", "-f", "-", feed=json.dumps(node))
     cluster.kubectl("label", "--overwrite", "node", "vm", "nvidia.com/gpu.present=true")
     runtime = (
         "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: nvidia}\nhandler: runc\n"
