@@ -545,7 +545,9 @@ def _hedge(spec: RouteConfig, now: Clock, was: Route | None) -> Hedge | None:
     if wanted is None:
         return None
     share = wanted.percent / 100
-    allowance = was.hedge.allowance if was and was.hedge else Retries(now, per_second=0.0)
+    allowance = (
+        was.hedge.allowance if was and was.hedge else Retries(now, per_second=0.0, ceiling=10.0)
+    )
     allowance.share = share
     quantile = wanted.quantile
     if quantile is None:

@@ -1,9 +1,11 @@
 """Extra attempts may be at most a share of the traffic, so that failing over cannot storm.
 
     tokens += share per first attempt, + `per_second` s;  an extra attempt takes one
+    tokens <= `per_second` x WINDOW + share x first attempts of the last WINDOW seconds
 
-Held per backend that would receive the extra attempt, and without anything per second per route for
-its hedges. Source: finagle RetryBudget.
+So a backend that has rested is not stormed with what it saved up. Held per backend that would
+receive the extra attempt, and without anything per second per route for its hedges, where a few
+may be saved up (`ceiling`). Source: finagle RetryBudget, whose deposits live 10 s.
 """
 
 from __future__ import annotations
@@ -12,30 +14,45 @@ from router.core.call import Call, Outcome
 from router.core.errors import RetriesSpent
 from router.core.gate import Clock, Release
 
+WINDOW = 10.0
+
 
 class Retries:
     """The allowance of extra attempts. `deposit` on each first attempt, `acquire` per extra one."""
 
     def __init__(
-        self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 100.0
+        self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 0.0
     ) -> None:
+        """*ceiling*: tokens that may be saved up in any case."""
         self._now = now
         self.share = share
         self._per_second, self._ceiling = per_second, ceiling
         # Ten seconds' worth to start with: the first failure of a quiet service may fail over.
-        self._tokens = min(ceiling, 10 * per_second)
-        self._seen = now()
+        self._tokens = WINDOW * per_second
+        self._seen = self._turned = now()
+        self._count = self._before = 0
+
+    def _most(self, now: float) -> float:
+        """Tokens that may be held; the window before counts as far as it is in the last one."""
+        age = now - self._turned
+        if age >= WINDOW:
+            self._before = self._count if age < 2 * WINDOW else 0
+            self._count, self._turned = 0, now - age % WINDOW
+            age %= WINDOW
+        recent = self._count + self._before * (1.0 - age / WINDOW)
+        return max(self._ceiling, WINDOW * self._per_second + self.share * recent)
 
     def _fill(self) -> float:
         now = self._now()
         earned = (now - self._seen) * self._per_second
         self._seen = now
-        self._tokens = min(self._ceiling, self._tokens + earned)
+        self._tokens = min(self._most(now), self._tokens + earned)
         return self._tokens
 
     def deposit(self) -> None:
         """A first attempt went out: it earns its share of an extra one."""
-        self._tokens = min(self._ceiling, self._tokens + self.share)
+        self._count += 1
+        self._tokens += self.share
 
     def ready(self) -> bool:
         return self._fill() >= 1.0

@@ -2,8 +2,10 @@
 
     next       the plan's order, while attempts, time and money are left
     answer by  an attempt is left early enough for the next backend to answer too:
-               deadline - min(half of what is left, max(a tenth of it, twice what the next takes)),
-               but not before twice what this one takes
+               deadline - min(half of what is left, max(three tenths, twice what the next takes)),
+               not before this one should have answered, if that leaves the next a seventh of it
+    in a hurry an attempt that begins when half of the call's time is gone has not the time that
+               others have: running out of it says nothing of the backend (LATE, not LOST)
     again      a backend that failed without an answer that may be billed may be asked once more
 
 Predicted seconds are those of the plan. An extra attempt needs a permit of the retry allowance of
@@ -26,8 +28,8 @@ from router.core.verdict import CANCELLED, FAULT, LOST, THROTTLED, Verdict
 from router.ledger.record import OverBudget
 from router.plan import Backend, Route, Sight, look, plan
 
-LEAST_SPARE, MOST_SPARE, UNKNOWN_SPARE = 0.1, 0.5, 0.25
-"""Shares of the time left that are kept for the next backend."""
+LEAST_SPARE, MOST_SPARE, UNKNOWN_SPARE, LAST_SPARE = 0.3, 0.5, 0.4, 0.15
+"""Shares of the time left that are kept for the next backend; the last one in any case."""
 Kind = Literal["first", "failover", "retry", "hedge", "resume"]
 
 
@@ -123,6 +125,8 @@ class Walk:
         first = not trail.sent
         trail.attempts.append(attempt)
         attempt.began = started = now()
+        if not first and started - call.arrived > (call.deadline - call.arrived) / 2:
+            call = replace(call, hurried=True)
         if self.left and trail.sent < self.route.attempts:
             call = replace(call, answer_by=self._answer_by(backend, started))
         try:
@@ -157,7 +161,8 @@ class Walk:
         spare = seconds * UNKNOWN_SPARE
         if other:
             spare = min(seconds * MOST_SPARE, max(seconds * LEAST_SPARE, 2 * other))
-        return deadline - max(0.0, min(spare, seconds - 2 * self.predicted(backend)))
+        spare = min(spare, seconds - self.predicted(backend))
+        return deadline - max(spare, seconds * LAST_SPARE)
 
 
 def _detail(exc: BaseException) -> str:

@@ -666,11 +666,19 @@ def test_extra_attempts_stay_within_their_allowance(share, per_second, steps):
 
 
 def test_an_idle_hour_saves_up_no_storm():
-    """However long nothing fails, at most the ceiling is saved up."""
+    """However long nothing fails, at most ten seconds' worth is saved up, or the ceiling."""
     now = FakeClock()
-    retries = Retries(now, ceiling=5.0)
+    retries = Retries(now)
+    for _ in range(1000):
+        retries.deposit()
     now.pass_(3600.0)
     permits = [acquire(retries, a_call()) for _ in range(50)]
+    assert sum(p is not None for p in permits) == 10
+    hedges = Retries(now, per_second=0.0, ceiling=5.0)
+    for _ in range(1000):
+        hedges.deposit()
+    now.pass_(3600.0)
+    permits = [acquire(hedges, a_call()) for _ in range(50)]
     assert sum(p is not None for p in permits) == 5
 
 
