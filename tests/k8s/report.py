@@ -15,7 +15,8 @@ skip and say so. A run of some tests (`-k`) renews their rows only: `KEEP=1` lea
 
 What this lab does not show: network policies (its bridge enforces none), GPUs (one is faked, which shows scheduling only), several nodes, newer
 Kubernetes than this old one (what every supported version accepts is checked by `make helm`). CPU figures of pods come from a stand-in for metrics-server
-that reads the node's cgroups.
+that reads the node's cgroups. The API server of this Kubernetes breaks now and then when it is built by Go 1.18 or later; it is started again at once, and a
+test that met it is run again. `tests/k8s/lab/reflect2.py` says why and mends it at the next build, which no run has used yet.
 """
 
 FIRST = "| what was done | what was seen | held |"
