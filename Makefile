@@ -2,20 +2,22 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+TORCH ?= cpu
 .DEFAULT_GOAL := help
-.PHONY: help install run run-all race chaos test lint unit system fuzz bench load helm chart observe prometheus dashboards lock format clean
+.PHONY: help install run run-all race chaos test lint unit system fuzz bench load helm chart observe prometheus dashboards lock image k8s format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.txt requirements/torch-$(TORCH).txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Isocost needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 -r requirements/torch-$(TORCH).txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-install: .venv/installed ## create .venv with everything pinned
+install: .venv/installed ## create .venv with everything pinned, by hash; TORCH=cuda for a GPU
 
 run: .venv/installed ## serve on this machine: models, TorchServe, sandbox of paid APIs, router
 	@$(BIN)/isocost run
@@ -73,11 +75,17 @@ prometheus: .venv/installed ## fetch Debian's Prometheus into var/prometheus, wh
 dashboards: .venv/installed ## write helm/isocost/dashboards from the short forms in helm/dashboards
 	$(BIN)/python -m tests.dashboards
 
-lock: ## resolve all pins again from pyproject.toml
-	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/pip install --quiet torch==2.13.0 && .lock/bin/pip install --quiet '.[serving,voice,vision,postgres,redis,parquet,otel,dev]'
-	.lock/bin/pip freeze --all --exclude isocost | grep -v "^pip==" | sed 's/+cpu$$//' > requirements.txt
-	rm -rf .lock && $(PYTHON) -m tests.pins
+lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the newest
+	rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet uv==0.13.9
+	PATH=$(CURDIR)/.lock/bin:$$PATH $(PYTHON) -m tests.lock $(if $(UPGRADE),--upgrade)
+	rm -rf .lock
+
+image: .venv/installed ## build the images isocost/router and isocost/torchserve, and try them in podman; TORCH=cuda for GPUs
+	./image/build
+	ISOCOST_IMAGE=1 $(BIN)/pytest -v tests/system/image
+
+k8s: .venv/installed ## try the chart on a real cluster of one node (docs/kubernetes-lab.md); KEEP=1 leaves it running
+	ISOCOST_K8S=1 $(BIN)/pytest -v tests/k8s
 
 format: .venv/installed ## format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -56,6 +56,7 @@ class Folder:
         text = template.format(
             port=options.port,
             management_port=options.management_port,
+            metrics_host=f"[{options.host}]" if ":" in options.host else options.host,
             metrics_port=options.metrics_port,
             grpc_port=grpc_port,
             grpc_management_port=grpc_management_port,
@@ -98,12 +99,12 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def require_free(port: int) -> None:
+def require_free(port: int, host: str = "127.0.0.1") -> None:
     """Raises: OSError that names the port where somebody listens on it already."""
-    with socket.socket() as trial:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind((host, port))
         except OSError as error:
             raise OSError(f"port {port} is taken; choose others with --port and its kin") from error
 

@@ -102,7 +102,17 @@ class Server:
         end_group(self.pid, wait=self._process.poll)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
+        reap()
         self._folder.pid.unlink(missing_ok=True)
+
+
+def reap() -> None:
+    """Bury what TorchServe left: the first process of a container inherits the orphans."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def end_group(group: int, wait: Callable[[], object] | None = None) -> None:

@@ -1,6 +1,8 @@
-"""The status server: GET /status, /livez, /readyz on loopback."""
+"""The status server: GET /status, /livez, /readyz; no secret is in any of them."""
 
 import json
+import socket
+import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,10 +13,14 @@ class StatusServer:
     """Answers from what `report` and `ready` say at that moment."""
 
     def __init__(
-        self, port: int, report: Callable[[], Mapping[str, object]], ready: Callable[[], bool]
+        self,
+        address: tuple[str, int],
+        report: Callable[[], Mapping[str, object]],
+        ready: Callable[[], bool],
     ) -> None:
         """Raises: OSError where the port is taken."""
-        self._server = Quiet(("127.0.0.1", port), _handler(report, ready))
+        kind = Quiet6 if ":" in address[0] else Quiet
+        self._server = kind(address, _handler(report, ready))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -37,12 +43,23 @@ class Quiet(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def server_bind(self) -> None:
+        """Without the look-up of this machine's name, which may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing."""
 
 
+class Quiet6(Quiet):
+    """The same on IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 def _handler(
-    report: Callable[[], Mapping[str, object]], ready: Callable[[], bool]
+    report: Callable[[], Mapping[str, object]],
+    ready: Callable[[], bool],
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

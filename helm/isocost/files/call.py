@@ -1,12 +1,14 @@
 """What `helm test` runs: one real call to each named route, through the Service.
 
 CALLS is `route:task` by commas, ROUTER the Service's address, ISOCOST_KEY the caller's key. Ends
-with 1 as soon as a call is not answered as its task should be.
+with 1 as soon as a call is not answered as its task should be. A 503 is asked again for half a
+minute: routers may not have seen yet that a machine has become ready.
 """
 
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -33,6 +35,19 @@ def said(task, answer):
     return json.dumps(answer)[:200]
 
 
+def asked(request):
+    """The answer and its headers. Raises HTTPError, OSError."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as got:
+                return json.load(got), got.headers
+        except urllib.error.HTTPError as refused:
+            if refused.code != 503 or time.monotonic() > end:
+                raise
+        time.sleep(2)
+
+
 def main():
     for call in os.environ["CALLS"].split(","):
         route, task = call.split(":")
@@ -46,8 +61,7 @@ def main():
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as got:
-                answer, headers = json.load(got), got.headers
+            answer, headers = asked(request)
             by, cost = headers["x-isocost-backend"], headers["x-isocost-cost-usd"]
             print(f"{route}: {said(task, answer)} by {by}, USD {cost}")
         except urllib.error.HTTPError as refused:

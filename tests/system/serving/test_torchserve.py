@@ -21,6 +21,7 @@ import yaml
 from transformers import AutoModel, AutoTokenizer
 
 from serving.supervisor.folder import free_ports
+from serving.supervisor.front import Front
 
 pytestmark = [pytest.mark.system, pytest.mark.serving, pytest.mark.xdist_group("torchserve")]
 SERVING = Path(__file__).parents[3] / "serving"
@@ -196,6 +197,35 @@ def test_keys_are_asked_for_and_kept(served):
     assert link.getresponse().status == 400
     assert served.http(served.management, "GET", "/models").status == 400
     assert (served.state / "inference.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_behind_a_front_torchserve_answers_as_alone(served):
+    """Whole, streamed and refused answers say the same; a caller that left is dropped."""
+    token = "t" * 32
+    front = Front(("127.0.0.1", 0), served.port, {token})
+    front.key = (served.state / "inference.key").read_text()
+    front.start()
+
+    def ask(body, key=token):
+        link = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
+        head = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        link.request("POST", "/predictions/plain", json.dumps(body), head)
+        return link.getresponse()
+
+    def said(text):
+        lines = [json.loads(line) for line in text.splitlines()]
+        return lines[-1] | {"text": "".join(line.get("text", "") for line in lines)}
+
+    for more in ({}, {"stream": True}, {"n": 3}):
+        answer, (status, text) = ask(CHAT | more), served.ask("plain", **CHAT, **more)
+        assert (answer.status, said(answer.read().decode())) == (status, said(text))
+    assert ask(CHAT, key=front.key).status == 401
+    left = ask(CHAT | {"max_tokens": 100, "stream": True})
+    left.read1(10)
+    left.close()
+    assert ask(CHAT).status == 200
+    front.drain(5)
+    assert front.in_flight == 0
 
 
 def test_torchserve_comes_back_by_itself(served):

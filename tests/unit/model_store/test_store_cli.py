@@ -109,7 +109,7 @@ def test_the_list_knows_what_is_loaded(
     from serving.supervisor.status import StatusServer
 
     def listed(said: dict[str, object]) -> dict[str, tuple[str | None, str | None]]:
-        server = StatusServer(0, lambda: said, lambda: True)
+        server = StatusServer(("127.0.0.1", 0), lambda: said, lambda: True)
         server.start()
         try:
             assert main(["list", *store, "--json", "--status-port", str(server.port)]) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serving.supervisor.backoff import LONGEST_SECONDS, Backoff
-from serving.supervisor.folder import Folder, Taken, free_ports, replace, require_free
+from serving.supervisor.folder import Folder, Taken, replace, require_free
 from serving.supervisor.health import HUNG_FAILURES, Health
 from serving.supervisor.java import NoJava, find_java, java_flags
 from serving.supervisor.keeper import SILENT_SECONDS, START_SECONDS, Keeper
@@ -244,7 +244,7 @@ def test_a_model_that_cannot_load_does_not_stop_the_others():
 def test_status_pages():
     """Live while it runs, ready when the models are."""
     state = {"ready": False}
-    server = StatusServer(free_ports(1)[0], lambda: {"up": True}, lambda: state["ready"])
+    server = StatusServer(("127.0.0.1", 0), lambda: {"up": True}, lambda: state["ready"])
     server.start()
 
     def get(path):
