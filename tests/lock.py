@@ -83,7 +83,7 @@ def _resolve(wanted: list[str], seed: dict[str, str], upgrade: bool = False) -> 
         out.write_text("\n".join(seed.values()))
         command = ["uv", "pip", "compile", str(asked), "-o", str(out), "--quiet", "--universal"]
         command += ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]
-        command += ["--default-index", "https://pypi.org/simple", "--no-config"]
+        command += ["--no-config"]
         subprocess.run([*command, *(["--upgrade"] if upgrade else [])], check=True)
         return entries(out.read_text())
 
