@@ -160,6 +160,7 @@ def reason(trail: Trail) -> str:
         for a in trail.attempts
         if a.verdict is not None and a.verdict is not OK
     ]
+    words += [f"{a.backend} by {a.kind}" for a in trail.attempts if a.kind in {"hedge", "retry"}]
     return "; ".join(words)
 
 

@@ -332,6 +332,11 @@ def _policy(spec: RouteCacheConfig, route: Route, config: Config) -> Policy:
 
 def _keys(config: Config, world: World, old: Pipeline | None) -> Keys:
     by_digest: dict[str, Key] = {}
+    names = [spec.name for spec in config.keys]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(
+            f"{', '.join(sorted(doubled))}: two keys have this name; budgets go by it"
+        )
     for spec in config.keys:
         given = [w for w in (spec.key_env, spec.key_file, spec.sha256) if w]
         if len(given) != 1:
@@ -407,7 +412,7 @@ def _gates(name: str, key: str, spec: BackendConfig, world: World, old: Pipeline
     return Gates(
         Breaker(now, **spec.breaker.model_dump()),
         Pause(now),
-        Health(now),
+        Health(now, awaited=spec.status is not None),
         InFlight(spec.limits.in_flight),
         Meter(now, concurrency=_concurrency(spec)),
         Retries(now),

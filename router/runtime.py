@@ -316,9 +316,14 @@ class Runtime:
 
     async def _watch(self) -> None:
         stamp = self._mtime()
-        if stamp not in {self._stamp, 0}:
-            self._stamp = stamp
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        if stamp:
             self.reload()
+        else:
+            self.telemetry.reloaded("refused")
+            log.error("%s cannot be read any more; what was loaded from it goes on", self.path)
 
     async def _feel(self) -> None:
         """Tell the admission how long an event waits for this loop: late by that is our timer."""
@@ -338,7 +343,8 @@ class Runtime:
             page = found[url] or NO_PAGE
             state = page.models.get(model, NOT_THERE)
             up = page.up and state.ready
-            gates.health.tell(up=up, queued=state.pending, detail="not ready")
+            detail = "its status page does not answer" if page is NO_PAGE else "not ready"
+            gates.health.tell(up=up, queued=state.pending, detail=detail)
             gates.meter.tell(state.pending)
         self.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
         pipeline.stores.memory.sweep()

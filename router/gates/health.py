@@ -1,7 +1,8 @@
 """Leave out a backend that says itself that it is down.
 
 Someone outside (the poll of a status page) calls `tell`. News older than `stale` seconds is no
-news: then only the calls themselves can show how the backend is.
+news: then only the calls themselves can show how the backend is. One whose page is still to be read
+(*awaited*) counts as down for as long: a start must not send calls to models that are loading.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from router.core.gate import Clock, Release
 class Health:
     """What the backend's status page said last."""
 
-    def __init__(self, now: Clock, *, stale: float = 10.0) -> None:
+    def __init__(self, now: Clock, *, stale: float = 10.0, awaited: bool = False) -> None:
         self._now, self._stale = now, stale
-        self._told = float("-inf")
-        self.up = True
+        self._told = now() if awaited else float("-inf")
+        self.up = not awaited
         self.queued = 0
-        self.detail = ""
+        self.detail = "its status page has not been read yet" if awaited else ""
 
     def tell(self, *, up: bool, queued: int = 0, detail: str = "") -> None:
         """Note the news; *queued* calls wait inside the backend."""

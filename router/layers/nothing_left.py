@@ -34,8 +34,12 @@ def nothing_left(walk: Walk) -> RouterError:
         error = NoBackend(f"{said}. Try again in a moment.")
     if isinstance(error, NoBackend):
         # Of those that a gate keeps out, the first that comes back: the others change nothing.
-        weighed = zip(chosen.candidates, walk.sights, strict=True)
-        waits = [s.retry_after for c, s in weighed if not c.left or c.left == s.blocked]
+        weighed = zip(chosen.candidates, walk.sights, walk.route.backends, strict=True)
+        waits = [
+            max(s.retry_after, b.gates.pause.retry_after, b.gates.breaker.retry_after)
+            for c, s, b in weighed
+            if not c.left or c.left == s.blocked
+        ]
         error.retry_after = max(1.0, min(waits, default=1.0))
     error.cost = walk.trail.cost
     return error

@@ -11,7 +11,7 @@ from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Layer, Service
 from router.core.trail import Trail
-from router.core.verdict import CANCELLED, FAULT, Verdict
+from router.core.verdict import CANCELLED, FAULT, REJECTED, Verdict
 
 Record = Callable[[Call, Ending], None]
 
@@ -53,11 +53,17 @@ def observe(record: Record, now: Clock) -> Layer:
     return layer
 
 
+def _last(verdict: Verdict, trail: Trail | None) -> Verdict:
+    """That of the last attempt that was sent, where nothing but its failure refused the call."""
+    sent = [] if trail is None else [a.verdict for a in trail.attempts if a.sent]
+    return sent[-1] or verdict if verdict is REJECTED and sent else verdict
+
+
 def _failed(exc: BaseException, seconds: float) -> Ending:
     trail = getattr(exc, "trail", None)
     kept = trail if isinstance(trail, Trail) else None
     if isinstance(exc, RouterError):
-        verdict, status, text = exc.verdict, exc.status, str(exc)
+        verdict, status, text = _last(exc.verdict, kept), exc.status, str(exc)
     elif isinstance(exc, Exception):
         verdict, status, text = FAULT, 500, type(exc).__name__
     else:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.cli.check import load
 from router.config import ConfigError, parse, read, seconds_worth
 from router.core.api import Endpoint
 from router.core.call import Key, Outcome
@@ -609,3 +610,35 @@ def test_a_secret_file_may_come_late_and_change(tmp_path):
     assert read_it() == ""
     file.write_bytes(b"\xff")
     assert read_it() == "", "what is no text is no secret, and no crash"
+
+
+GOOD = """
+backends: {own: {api: openai, base: "http://127.0.0.1:1/v1", model: m, price: {per_hour_usd: 1}}}
+routes: {chat: {task: chat, backends: [own]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("{admin: {port: 8179}}", "needs a key of its own"),
+        ("{admin: {port: 8179, key_env: ISOCOST_UNSET_KEY}}", "ISOCOST_UNSET_KEY"),
+        ("{port: 8179, admin: {port: 8179, key_file: key}}", "one of its own"),
+    ],
+)
+def test_a_check_refuses_what_would_not_be_served(server, said, tmp_path):
+    """The admin API's key and port are looked at as `serve` does."""
+    (tmp_path / "key").write_text("secret")
+    file = tmp_path / "isocost.yaml"
+    file.write_text(f"server: {server}\n" + GOOD)
+    with pytest.raises(ConfigError, match=said):
+        load(file, sandbox=True)
+
+
+def test_two_keys_may_not_share_a_name(tmp_path):
+    """Budgets and the journal go by the name of a key."""
+    file = tmp_path / "isocost.yaml"
+    twice = [{"name": "alice", "sha256": c * 64} for c in "ab"]
+    file.write_text(f"keys: {twice}\n" + GOOD)
+    with pytest.raises(ConfigError, match="alice: two keys have this name"):
+        load(file, sandbox=True)

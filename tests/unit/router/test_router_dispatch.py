@@ -511,7 +511,7 @@ def test_a_stream_is_recorded_after_its_last_byte():
 @pytest.mark.parametrize(
     ("raised", "name", "status", "text"),
     [
-        (v.LOST, "rejected", 503, "a: lost"),
+        (v.LOST, "lost", 503, "a: lost"),
         (ValueError("secret prompt"), "fault", 500, "ValueError"),
         (asyncio.CancelledError(), "cancelled", 499, "the client left"),
         (BadRequest("no"), "invalid", 400, "no"),

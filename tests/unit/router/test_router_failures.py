@@ -17,6 +17,7 @@ from router.core.errors import BrokenStream, NoBackend, RouterError
 from router.core.reply import Reply
 from router.core.service import Service
 from router.core.task import ChatRequest, CompleteRequest, Delta, Finish, Message, Note
+from router.gates.health import Health
 from router.gates.retries import Retries
 from router.gates.silence import Silence
 from router.layers.dispatch import dispatch
@@ -453,3 +454,24 @@ def test_a_continued_call_is_bounded_by_the_first(said):
     more = continued(call, said)
     assert 1 <= more.output_limit <= call.output_limit
     assert more.input_bound - call.input_bound >= (len(said.encode()) if said else 0)
+
+
+# What a refusal says.
+
+
+def test_the_first_refusal_names_the_vendors_moment():
+    """A vendor that has just asked for 20 s is not said to be back in one."""
+    world = World(answering(throttled(20.0)))
+    assert world.fail(NoBackend).retry_after == pytest.approx(20.0)
+
+
+def test_a_page_that_is_still_to_be_read_is_no_good_news():
+    """A backend with a status page counts as down until it was read, but not for ever."""
+    now = FakeClock()
+    health = Health(now, awaited=True)
+    assert not health.ready()
+    health.tell(up=True)
+    assert health.ready()
+    waiting = Health(now, awaited=True)
+    now.pass_(10.1)
+    assert waiting.ready(), "then only calls can show how it is"

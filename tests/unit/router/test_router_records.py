@@ -157,7 +157,7 @@ def test_calls_are_counted_by_how_they_ended():
     found = counted((v.OK,), (v.FAULT, v.OK), (v.FAULT,))
     calls = {k: n for k, n in found.items() if k[0] == "isocost_calls_total"}
     assert sum(calls.values()) == 3
-    assert calls["isocost_calls_total", "backend=(none)", "route=chat", "verdict=rejected"] == 1
+    assert calls["isocost_calls_total", "backend=(none)", "route=chat", "verdict=fault"] == 1
     assert found["isocost_attempts_total", "backend=a", "verdict=fault"] == 2
     assert found["isocost_attempts_total", "backend=a", "verdict=ok"] == 1
     assert found["isocost_attempts_total", "backend=b", "verdict=ok"] == 1
