@@ -109,7 +109,7 @@ def test_smollm2_answers(archives: Path, tmp_path: Path) -> None:
 
     model = unpacked(archives / "smollm2-135m.mar", tmp_path) / "model"
     tokenizer = AutoTokenizer.from_pretrained(model)
-    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    asked = [{"role": "user", "content": "What is the opposite of hot?"}]
     prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     assert prompt.endswith("<|im_start|>assistant\n")
     tokens = tokenizer.tokenize(prompt)
@@ -121,4 +121,4 @@ def test_smollm2_answers(archives: Path, tmp_path: Path) -> None:
         include_prompt_in_result=False,
         end_token="<|im_end|>",
     )
-    assert "Paris" in tokenizer.decode(result[0].sequences_ids[0])
+    assert "cold" in tokenizer.decode(result[0].sequences_ids[0])

@@ -109,7 +109,8 @@ class Caller:
             self.seen[self.dice.choice(kinds)()] += 1
         except Exception as exc:  # noqa: BLE001 - every client has its own
             said = str(exc)
-            known = any(w in said for w in ("budget", "503", "no_backend", "not the whole answer"))
+            words = ("budget", "503", "no_backend", "not the whole answer", "Try again in a moment")
+            known = any(word in said for word in words)
             self.seen["refused" if known else f"{type(exc).__name__}: {said[:200]}"] += 1
 
     def chat(self) -> str:

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.xdist_group("stack"),
     pytest.mark.timeout(400),
 ]
-PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+HOT = [{"role": "user", "content": "What is the opposite of hot?"}]
 
 
 class House:
@@ -136,10 +136,10 @@ def test_it_says_how_to_send_the_first_request(house):
 def test_local_chat_whole_gives_sensible_text(house):
     """The small model answers a plain question, and costs less than the paid one would."""
     raw = house.router.sdk().chat.completions.with_raw_response.create(
-        model="assistant", messages=PARIS, max_tokens=40, temperature=0
+        model="assistant", messages=HOT, max_tokens=40, temperature=0
     )
     answer = raw.parse()
-    assert "Paris" in answer.choices[0].message.content
+    assert "cold" in answer.choices[0].message.content
     assert raw.headers["x-isocost-backend"] == "local-chat"
     assert float(raw.headers["x-isocost-cost-usd"]) > 0
     assert "x-isocost-saved-usd" in raw.headers
@@ -150,7 +150,7 @@ def test_local_chat_whole_gives_sensible_text(house):
 def test_local_chat_streams_the_same_text(house):
     """Many pieces, the same words as the whole answer, a finish reason, usage when asked for."""
     sdk = house.router.sdk()
-    options = {"model": "house", "messages": PARIS, "max_tokens": 40, "temperature": 0}
+    options = {"model": "house", "messages": HOT, "max_tokens": 40, "temperature": 0}
     whole = sdk.chat.completions.create(**options).choices[0].message.content
     chunks = list(
         sdk.chat.completions.create(**options, stream=True, stream_options={"include_usage": True})
@@ -238,11 +238,11 @@ def test_tools_go_to_the_backend_that_knows_them(house):
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     sdk = house.router.sdk()
     raw = sdk.chat.completions.with_raw_response.create(
-        model="assistant", messages=PARIS, tools=tools, max_tokens=10
+        model="assistant", messages=HOT, tools=tools, max_tokens=10
     )
     assert raw.headers["x-isocost-backend"] == "openai-sandbox"
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.chat.completions.create(model="house", messages=PARIS, tools=tools)
+        sdk.chat.completions.create(model="house", messages=HOT, tools=tools)
     assert "tools" in caught.value.message
 
 
@@ -250,7 +250,7 @@ def test_paid_dead_is_served_locally(house):
     """The preferred paid API answers 500: the local model takes over."""
     house.box.faults({"fault": "status", "status": 500})
     raw = house.router.sdk().chat.completions.with_raw_response.create(
-        model="paid", messages=PARIS, max_tokens=20
+        model="paid", messages=HOT, max_tokens=20
     )
     assert raw.headers["x-isocost-backend"] == "local-chat"
 
@@ -280,19 +280,19 @@ def test_torchserve_killed_and_back(house):
     os.kill(house.status()["pid"], signal.SIGKILL)
     started = time.monotonic()
     raw = sdk.chat.completions.with_raw_response.create(
-        model="assistant", messages=PARIS, max_tokens=10
+        model="assistant", messages=HOT, max_tokens=10
     )
     assert time.monotonic() - started < 8
     assert raw.headers["x-isocost-backend"] == "openai-sandbox"
     house.box.reset()
     private = house.router.sdk(default_headers={"x-isocost-tags": "local_only"})
     with pytest.raises(openai.InternalServerError) as caught:
-        private.chat.completions.create(model="assistant", messages=PARIS, max_tokens=10)
+        private.chat.completions.create(model="assistant", messages=HOT, max_tokens=10)
     assert caught.value.status_code == 503
     assert house.box.journal() == []
     house.box.faults({"fault": "status", "status": 500})
     with pytest.raises(openai.InternalServerError) as caught:
-        sdk.chat.completions.create(model="assistant", messages=PARIS, max_tokens=10)
+        sdk.chat.completions.create(model="assistant", messages=HOT, max_tokens=10)
     assert caught.value.status_code == 503
     assert "local-chat" in caught.value.message
     assert "openai-sandbox" in caught.value.message
@@ -300,7 +300,7 @@ def test_torchserve_killed_and_back(house):
 
     def local_again() -> bool:
         again = sdk.chat.completions.with_raw_response.create(
-            model="assistant", messages=PARIS, max_tokens=10
+            model="assistant", messages=HOT, max_tokens=10
         )
         return again.headers["x-isocost-backend"] == "local-chat"
 
