@@ -1,14 +1,14 @@
 """Extra attempts may be at most a share of the traffic, so that failing over cannot storm.
 
     tokens += share per call, + `per_second` s;  an extra attempt takes one
-    tokens <= `per_second` x WINDOW + share x calls of the last WINDOW seconds
+    tokens <= `per_second` x RESERVE + share x calls of the last WINDOW seconds
 
 So a backend that has rested is not stormed with what it saved up. Held per backend that would
 receive the extra attempt; its calls are all those whose plan has it, for one that is asked second
 would else have no allowance when the first fails. Also held per
 route for its hedges: without anything per second, where a few may be saved up (`ceiling`).
 
-Source: finagle RetryBudget, whose deposits live 10 s.
+Source: finagle RetryBudget, whose deposits live 10 s (here longer).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from router.core.call import Call, Outcome
 from router.core.errors import RetriesSpent
 from router.core.gate import Clock, Release
 
-WINDOW = 10.0
+RESERVE = 10.0
+WINDOW = 30.0
+"""Seconds that a share of a call may be saved: a backend that hangs fails its calls all at once."""
 
 
 class Retries:
@@ -31,7 +33,7 @@ class Retries:
         self.share = share
         self._per_second, self._ceiling = per_second, ceiling
         # Ten seconds' worth to start with: the first failure of a quiet service may fail over.
-        self._tokens = WINDOW * per_second
+        self._tokens = RESERVE * per_second
         self._seen = self._turned = now()
         self._count = self._before = 0
 
@@ -43,7 +45,7 @@ class Retries:
             self._count, self._turned = 0, now - age % WINDOW
             age %= WINDOW
         recent = self._count + self._before * (1.0 - age / WINDOW)
-        return max(self._ceiling, WINDOW * self._per_second + self.share * recent)
+        return max(self._ceiling, RESERVE * self._per_second + self.share * recent)
 
     def _fill(self) -> float:
         now = self._now()

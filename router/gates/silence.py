@@ -16,7 +16,7 @@ from math import inf
 
 from router.core.gate import Clock
 
-TIMES, FLOOR, LEAST = 3.0, 0.3, 3
+TIMES, FLOOR, LEAST = 2.5, 0.3, 3
 SEEN = 32
 """Of those that wait longest, as many are looked at."""
 
