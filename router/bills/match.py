@@ -1,8 +1,10 @@
 """A bill beside the books: what differs, why, and what of it can be settled now.
 
 By call, where the bill has a row for each: rows go to settled attempts of the same cost, then to
-settled ones at about that time (another price), then to unknown ones. Nobody gives an id that both
-sides know, so which of two equal calls was which is not told apart: sums are the same either way.
+settled ones at about that time (another price), then to unknown ones (`router/bills/pairs.py`).
+Nobody gives an id that both sides know, so which of two equal calls was which is not told apart:
+sums are the same either way. A bill that begins at some moment may lack rows of attempts that were
+going on just then; they take what the others leave.
 
 By sums, where it has days: an unknown attempt is settled only where the sum says what it cost. With
 one such attempt it is what the others leave; with several, only nothing or all of their bounds.
@@ -10,12 +12,14 @@ Anything between is shared in proportion to the bounds when *share* is asked for
 right, and whose money it was is not known.
 
 An attempt is found never to have been charged only when the bill covers all of the time in which it
-could have been.
+could have been, on the vendor's clock too. And as long as a call of that time is still going on
+nothing is settled by rows: one may be that call's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -23,11 +27,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from router.bills.books import OPEN, SETTLED, UNKNOWN, Entry, same_model
+from router.bills.pairs import SLACK, Pairs, Pool, Row
 from router.bills.statement import Charge, Statement
 from router.ledger.record import Bill
 
-SLACK = 5.0
-"""Seconds that the vendor's clock may differ from ours."""
 Pricing = Callable[[Charge], int]
 """Pico-dollars of a row that says units only."""
 
@@ -105,12 +108,13 @@ class _Sheet:
 def compare(
     statement: Statement, entries: Iterable[Entry], pricing: Pricing, *, share: bool = False
 ) -> Result:
-    """Match *statement* with attempts made from its beginning to its end."""
-    held = [e for e in entries if statement.since <= e.made < statement.end]
+    """Match *statement* with attempts that were going on between its beginning and its end."""
+    held = [e for e in entries if e.due + SLACK >= statement.since and e.made < statement.end]
     sheet = _Sheet(statement.zone)
     if statement.by_call:
         _by_call(statement, held, pricing, sheet)
     else:
+        held = [e for e in held if statement.since <= e.made]
         _by_sum(statement, held, pricing, sheet, share=share)
     return sheet.result()
 
@@ -124,64 +128,48 @@ def _fits(charge: Charge, entry: Entry) -> bool:
 
 
 def _by_call(statement: Statement, entries: list[Entry], pricing: Pricing, sheet: _Sheet) -> None:
-    lines = deque(
-        (charge, _cost(charge, pricing))
-        for charge in sorted(statement.charges, key=lambda c: c.start)
-    )
-    left: dict[str, list[Entry]] = {
-        state: [e for e in entries if e.state == state] for state in (SETTLED, UNKNOWN, OPEN)
-    }
-    lines = _take_equal(lines, left, sheet)
-    for state, cause in ((SETTLED, "price"), (UNKNOWN, "settled now"), (OPEN, "not billed yet")):
-        rest: deque[tuple[Charge, int]] = deque()
-        for charge, cost in lines:
-            near = _nearest(charge, cost, left[state])
-            if near is None:
-                rest.append((charge, cost))
-                continue
-            left[state].remove(near)
-            sheet.entry(cause, near, cost)
-            if state == UNKNOWN:
-                sheet.bills.append(Bill(near.id, cost))
-        lines = rest
-    for charge, cost in lines:
-        place = (charge.start, charge.vendor or statement.vendors[0], charge.model)
-        sheet.note("not in the books", *place, calls=1, billed=cost, booked=0)
-    _uncharged(statement, [e for state in left.values() for e in state], sheet)
+    pairs = Pairs(Row(charge, _cost(charge, pricing)) for charge in statement.charges)
+    # What was booked or sent just before the bill begins comes last: its row may be missing.
+    early = [e for e in entries if e.made - SLACK < statement.since]
+    within = [e for e in entries if e.made - SLACK >= statement.since]
+    for some in (within, early):
+        settled, unknown, going = (
+            [e for e in some if e.state == state] for state in (SETTLED, UNKNOWN, OPEN)
+        )
+        pairs.let_in(Pool(settled, equal=True))
+        if some is within:
+            pairs.let_in(Pool(settled), lasting=False)
+        pairs.let_in(Pool(unknown, lambda row, entry: row.cost <= entry.bound))
+        if some is within:
+            pairs.let_in(Pool(unknown), lasting=False)
+        pairs.let_in(Pool(going), lasting=False)
+    clear = min((e.made for e in entries if e.state == OPEN), default=math.inf) - SLACK
+    paired = set()
+    for row, entry in pairs.made():
+        paired.add(entry.id)
+        cause = _paired(row, entry, told=entry.due + SLACK <= clear)
+        sheet.entry(cause, entry, row.cost)
+        if cause == "settled now":
+            sheet.bills.append(Bill(entry.id, row.cost))
+    for row in pairs.left():
+        place = (row.charge.start, row.charge.vendor or statement.vendors[0], row.charge.model)
+        sheet.note("not in the books", *place, calls=1, billed=row.cost, booked=0)
+    alone = [e for e in within if e.id not in paired]
+    _uncharged(min(statement.until, clear), alone, sheet)
 
 
-def _take_equal(
-    lines: Iterable[tuple[Charge, int]], left: dict[str, list[Entry]], sheet: _Sheet
-) -> deque[tuple[Charge, int]]:
-    """Settled attempts whose cost is that of a row. The rows that are left."""
-    by_cost: dict[int, list[Entry]] = defaultdict(list)
-    for entry in left[SETTLED]:
-        by_cost[entry.cost].append(entry)
-    rest: deque[tuple[Charge, int]] = deque()
-    gone: set[str] = set()
-    for charge, cost in lines:
-        equal = _nearest(charge, cost, by_cost[cost])
-        if equal is None:
-            rest.append((charge, cost))
-            continue
-        by_cost[cost].remove(equal)
-        gone.add(equal.id)
-        sheet.entry("agreed", equal, cost)
-    left[SETTLED] = [entry for entry in left[SETTLED] if entry.id not in gone]
-    return rest
+def _paired(row: Row, entry: Entry, *, told: bool) -> str:
+    if entry.state == OPEN:
+        return "not billed yet"
+    if entry.state == UNKNOWN:
+        return "settled now" if told else "unknown"
+    return "agreed" if row.cost == entry.cost else "price"
 
 
-def _nearest(charge: Charge, cost: int, entries: list[Entry]) -> Entry | None:
-    """The attempt that was made last before the row's time, first those whose bound allows it."""
-    at = charge.start
-    fit = [e for e in entries if e.made - SLACK <= at <= e.due + SLACK and _fits(charge, e)]
-    return min(fit, key=lambda e: (cost > e.bound, abs(at - e.made)), default=None)
-
-
-def _uncharged(statement: Statement, entries: list[Entry], sheet: _Sheet) -> None:
-    """Attempts without a row."""
+def _uncharged(until: float, entries: list[Entry], sheet: _Sheet) -> None:
+    """Attempts without a row, of a bill that says everything until then."""
     for entry in entries:
-        if entry.state == OPEN or entry.due + SLACK > statement.until:
+        if entry.state == OPEN or entry.due + SLACK > until:
             sheet.entry("not billed yet", entry)
         elif entry.state == UNKNOWN:
             sheet.entry("never charged", entry)
@@ -211,7 +199,7 @@ def _by_sum(
             sheet,
             share=share,
         )
-    _uncharged(statement, left, sheet)
+    _uncharged(statement.until, left, sheet)
 
 
 class _Sum(msgspec.Struct, frozen=True):

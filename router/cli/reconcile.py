@@ -19,7 +19,7 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from router.bills import deepl, elevenlabs, google, openai, sandbox
-from router.bills.books import Entry, Place, from_journal, from_ledger, same_model
+from router.bills.books import DAY, Entry, Place, from_journal, from_ledger, same_model
 from router.bills.match import Drift, Result, compare
 from router.bills.statement import Charge, Statement, Unreadable
 from router.bills.table import Columns
@@ -60,6 +60,11 @@ def main(words: list[str]) -> int:
         "--backend", action="append", default=[], help="only attempts at it; may be given again"
     )
     options.add_argument(
+        "--all-accounts",
+        action="store_true",
+        help="the bill is that of every account of the vendor",
+    )
+    options.add_argument(
         "--column", action="append", default=[], metavar="NAME=HEADING", help="in a CSV file"
     )
     options.add_argument("--since", help="the bill says everything from then on; else: its rows")
@@ -86,6 +91,8 @@ def _run(given: Namespace) -> int:
     config = read(given.config)
     statement = _covering(READERS[given.vendor](_fetch(given), columns), given)
     places = _places(config, statement, given.backend)
+    if given.vendor != "sandbox" and not given.all_accounts:
+        _one_account(config, places)
     where = _ledger(config, given.state)
     entries = _entries(statement, places, where, given)
     result = compare(statement, entries, _pricing(config, given.config, places), share=given.share)
@@ -136,6 +143,26 @@ def _places(config: Config, statement: Statement, only: list[str]) -> dict[str, 
     return found
 
 
+def _one_account(config: Config, places: dict[str, Place]) -> None:
+    """Raises Refused when *places* are of several accounts: a bill is of one.
+
+    By it, attempts at the others would be found never to have been charged.
+    """
+    accounts: dict[tuple[str, str], list[str]] = {}
+    for name, spec in config.backends.items():
+        if name in places:
+            key = spec.key_env or spec.key_file or "no key"
+            accounts.setdefault((spec.base or "the vendor's own address", key), []).append(name)
+    if len(accounts) > 1:
+        said = "; ".join(
+            f"{', '.join(names)} ({at}, {key})" for (at, key), names in accounts.items()
+        )
+        raise Refused(
+            f"backends of this vendor have {len(accounts)} accounts, a bill is of one: {said}. Say "
+            "whose it is: --backend NAME for each of them, or --all-accounts if it is of all"
+        )
+
+
 def _names(name: str) -> tuple[str, str]:
     """As in the file, and as it is called while its sandbox stands in."""
     return name, f"{name}-sandbox"
@@ -164,10 +191,10 @@ def _entries(
     if where is None:
         if not given.state.is_dir():
             raise Refused(f"{given.state}: no such folder; --state names the router's")
-        return from_journal(given.state, places, statement.since, statement.end)
+        return from_journal(given.state, places, statement.since - DAY, statement.end)
     store = engine(address(where))
     try:
-        found = from_ledger(store, statement.vendors, statement.since, statement.end)
+        found = from_ledger(store, statement.vendors, statement.since - DAY, statement.end)
     finally:
         store.dispose()
     # Without --backend all count: one may have been taken out of the file since.

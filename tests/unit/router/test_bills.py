@@ -39,7 +39,7 @@ def calls(draw):
         state = draw(st.sampled_from(["settled", "settled", "unknown"]))
         bound = draw(st.integers(1, 1000)) * 10**7
         cost = draw(st.integers(1, bound // 10**6)) * 10**6
-        at = START + draw(st.integers(0, int(3 * DAY) - 200))
+        at = START + draw(st.integers(10, int(3 * DAY) - 200))
         entry = an_entry(n, state, bound, cost, at, model=draw(st.sampled_from(MODELS)))
         charged = cost if state == "settled" or draw(st.booleans()) else None
         found.append((entry, charged))
@@ -86,6 +86,63 @@ def test_once_reconciled_by_call_the_books_are_the_bill(found):
     assert {d.cause for d in result.drifts} <= {"agreed", "settled now", "never charged"}
 
 
+@st.composite
+def rush(draw):
+    """Many calls in little time that cost one of two amounts. (entry, charged, moment of its row)"""
+    found = []
+    for n in range(draw(st.integers(1, 30))):
+        state = draw(st.sampled_from(["settled", "settled", "unknown"]))
+        at = START + 1000 + draw(st.integers(0, 300))
+        entry = an_entry(n, state, 9, draw(st.integers(1, 2)), at)
+        charged = entry.cost if state == "settled" else draw(st.sampled_from([1, 2, None]))
+        found.append((entry, charged, at + draw(st.integers(0, 60))))
+    return found
+
+
+def its_rows(found, since: float = START) -> Statement:
+    charges = [
+        Charge(start=row, end=row, model=e.model, cost=cost)
+        for e, cost, row in found
+        if cost is not None and row >= since
+    ]
+    return Statement(
+        vendors=("openai",), charges=charges, since=since, until=END, by_call=True, step=0
+    )
+
+
+@settings(max_examples=500, deadline=None)
+@given(rush())
+def test_calls_that_look_alike_are_not_mixed_up_in_sum(found):
+    """However many calls of one cost there were at once, no row is left over: nothing is found
+    uncharged that was charged, and the books are the bill."""
+    statement = its_rows(found)
+    result = compare(statement, [e for e, *_ in found], unpriced)
+    causes = {d.cause for d in result.drifts}
+    assert causes <= {"agreed", "settled now", "never charged"}
+    assert after([f[:2] for f in found], result) == sum(c.cost or 0 for c in statement.charges)
+
+
+@settings(max_examples=500, deadline=None)
+@given(rush(), st.integers(1000, 1300))
+def test_a_bill_that_begins_late_leaves_the_books_above_it(found, late):
+    """Rows of attempts from before a bill's first moment are not taken for those of others."""
+    result = compare(its_rows(found, START + late), [e for e, *_ in found], unpriced)
+    charged = sum(cost or 0 for _, cost, _ in found)
+    assert after([f[:2] for f in found], result) >= charged
+
+
+def test_while_a_call_is_going_on_rows_of_its_time_settle_nothing():
+    """A row may be that of the open attempt; an attempt that was over before is settled."""
+    lost = an_entry(1, "unknown", 100, 0, START + 100)
+    row = Charge(start=START + 101, end=START + 101, model="m-one", cost=40)
+    statement = Statement(
+        vendors=("openai",), charges=[row], since=START, until=END, by_call=True, step=0
+    )
+    for made, settled in ((START + 110, False), (START + 1000, True)):
+        result = compare(statement, [lost, an_entry(2, "open", 100, 0, made)], unpriced)
+        assert bool(result.bills) is settled
+
+
 @settings(max_examples=200, deadline=None)
 @given(calls(), st.booleans())
 def test_what_days_tell_is_settled_and_no_more(found, share):
@@ -130,10 +187,10 @@ def test_nothing_is_let_go_before_it_must_be_on_the_bill(make):
 
 def test_causes():
     """Another price, strangers on the bill, calls that are not on it, each by its name."""
-    booked = [an_entry(n, "settled", 100, 50, START + 1000 * n) for n in range(3)]
+    booked = [an_entry(n, "settled", 100, 50, START + 10 + 1000 * n) for n in range(3)]
     lines = [
-        Charge(start=START + 1, end=START + 1, model="m-one-2026-01-31", cost=50),
-        Charge(start=START + 1001, end=START + 1001, model="m-one", cost=60),
+        Charge(start=START + 11, end=START + 11, model="m-one-2026-01-31", cost=50),
+        Charge(start=START + 1011, end=START + 1011, model="m-one", cost=60),
         Charge(start=START + DAY, end=START + DAY, model="m-one", cost=7),
     ]
     statement = Statement(vendors=("openai",), charges=lines, since=START, until=END, by_call=True)
@@ -350,6 +407,34 @@ def test_units_are_priced_by_the_configuration(tmp_path, capsys):
     assert "is called three" in capsys.readouterr().err
     assert reconcile.main(["http://127.0.0.1:1/", *words[1:]]) == 1
     assert "give a file" in capsys.readouterr().err
+
+
+TWO = """
+backends:
+  one: {api: openai, model: gpt-4o-mini, key_env: KEY_OF_ONE}
+  two: {api: openai, model: gpt-4o-mini, key_env: KEY_OF_TWO}
+routes:
+  words: {task: chat, backends: [one, two]}
+"""
+
+
+def test_a_bill_of_one_account_settles_nothing_of_another(tmp_path, capsys):
+    """With several accounts it has to be said whose bill it is."""
+    from router.cli import reconcile
+
+    (tmp_path / "state").mkdir()
+    day = f"{START:.0f},{START + DAY:.0f}"
+    rows = f'start_time,end_time,amount_value,line_item\n{day},1,"gpt-4o-mini, input"\n'
+    (tmp_path / "bill.csv").write_text(rows)
+    (tmp_path / "isocost.yaml").write_text(TWO)
+    words = [str(tmp_path / "bill.csv"), "--vendor", "openai", "--state", str(tmp_path / "state")]
+    words += ["--config", str(tmp_path / "isocost.yaml")]
+    assert reconcile.main(words) == 1
+    said = capsys.readouterr().err
+    assert "2 accounts" in said
+    assert "KEY_OF_ONE" in said
+    for more in (["--backend", "one"], ["--all-accounts"]):
+        assert reconcile.main([*words, *more]) == 0
 
 
 def test_a_day_that_is_not_over_is_not_judged():
