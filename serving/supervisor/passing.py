@@ -129,6 +129,9 @@ class _Inner(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             caller.transport.abort()
             return
+        if caller.open < 0:  # an answer that nobody asked for would be taken for the next one's
+            caller.transport.abort()
+            return
         if last:
             line, found, rest = data.partition(b"\r\n")
             data = line + b"\r\nConnection: close\r\n" + rest if found else data

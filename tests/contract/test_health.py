@@ -45,11 +45,11 @@ def get(url: str, path: str) -> tuple[int, dict]:
 
 
 def wait(url: str, status: int) -> dict:
-    """What /readyz says once it has this status."""
+    """What /readyz says once it has this status, and status pages were read."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         found, said = get(url, "/readyz")
-        if found == status:
+        if found == status and "not been read" not in str(said["unable"]):
             return said
         time.sleep(0.1)
     raise AssertionError(said)
@@ -99,7 +99,10 @@ def test_probes_while_everything_is_down(tmp_path):
     with served(tmp_path, CONFIG, vendor, {}) as url:
         down = wait(url, 503)
         assert get(url, "/livez") == (200, {"live": True})
-        assert down["unable"] == {"paid": "the ledger is unreachable", "own": "down: not ready"}
+        assert down["unable"] == {
+            "paid": "the ledger is unreachable",
+            "own": "down: its status page does not answer",
+        }
         assert (down["routes"], down["draining"]) == ({"paid": [], "both": []}, False)
         vendor.says(said(WELL))
         well = wait(url, 200)

@@ -233,6 +233,7 @@ def test_reload_under_load_keeps_breakers_budgets_and_holds(box, tmp_path):
         for _ in range(4):
             ask(url, json.loads(BODY) | {"model": "over"})
         assert state(app) > 0
+        until(lambda: money(store)[1] == 0, 5, "settled")
         box.faults({"fault": "hang_after_headers", "after_events": 3, "times": 1})
         with streaming(app):
             held = until(lambda: money(store)[1], 5, "held")

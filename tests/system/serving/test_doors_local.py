@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import skimage
-from test_media import MISSING, SENTENCES, needs_espeak, wrong_words
+from test_media import MISSING, SENTENCES, WRONG, needs_espeak, wrong_words
 from test_torchserve import Served
 from test_translate_served import COUNT, count_net, packed
 
@@ -109,8 +109,8 @@ def spoken(clients):
 @needs_espeak
 def test_openais_and_googles_sdk_write_down_what_was_said(clients, spoken):
     """The voice and the ear are local; few words are wrong."""
-    assert wrong_words(SENTENCES, clients.write("transcribe", spoken)) <= 0.1
-    assert wrong_words(SENTENCES, transcript(clients.recognize(spoken))) <= 0.1
+    assert wrong_words(SENTENCES, clients.write("transcribe", spoken)) <= WRONG
+    assert wrong_words(SENTENCES, transcript(clients.recognize(spoken))) <= WRONG
 
 
 @needs_espeak
@@ -122,7 +122,7 @@ def test_elevenlabs_sdk_hears_the_local_voice(clients, form):
     heard = audio.probe(sound, encoding="pcm_s16le" if kind == "pcm" else "", sample_rate_hz=rate)
     assert heard.sample_rate_hz == rate
     flac, _ = audio.recode(sound, heard, "flac")
-    assert wrong_words(SENTENCES, clients.write("transcribe", flac)) <= 0.1
+    assert wrong_words(SENTENCES, clients.write("transcribe", flac)) <= WRONG
 
 
 @needs_espeak

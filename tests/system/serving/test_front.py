@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 
+import httptools
 import pytest
 
 from serving.supervisor.folder import free_ports
@@ -13,6 +14,21 @@ from serving.supervisor.front import Front
 
 pytestmark = pytest.mark.system
 TOKEN = "t" * 32
+
+
+class Asked:
+    """Counts requests that have come in full, in however many pieces."""
+
+    def __init__(self):
+        self.parser, self.count = httptools.HttpRequestParser(self), 0
+
+    def on_message_complete(self):
+        self.count += 1
+
+    def whole(self, data):
+        before = self.count
+        self.parser.feed_data(data)
+        return self.count - before
 
 
 class Inner:
@@ -31,9 +47,11 @@ class Inner:
                 threading.Thread(target=self.serve, args=(link,), daemon=True).start()
 
     def serve(self, link):
+        asked = Asked()
         with contextlib.suppress(OSError):
-            while link.recv(65536):
-                self.script(link)
+            while data := link.recv(65536):
+                for _ in range(asked.whole(data)):
+                    self.script(link)
         self.gone.set()
         link.close()
 
@@ -125,6 +143,16 @@ def test_a_broken_answer_looks_broken(made):
     front, _ = made(script)
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         ask(front).getresponse().read()
+
+
+def test_an_answer_that_nobody_asked_for_ends_the_connection(made):
+    """It is not kept for whoever asks next."""
+    two = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" * 2
+    front, _ = made(lambda link: link.sendall(two))
+    link = ask(front)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        link.getresponse().read()
+    assert wait_for(lambda: front.in_flight == 0)
 
 
 def test_a_slow_reader_is_waited_for(made):
