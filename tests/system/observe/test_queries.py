@@ -174,9 +174,9 @@ def config(box: Sandbox, serving: int) -> dict[str, Any]:
     }
 
 
-def use(made: Router) -> None:
+def use(made: Router, times: int) -> None:
     """Whole and streamed calls of two teams, some answered again; a bad key, a bad route; fail over."""
-    for _ in range(4):
+    for _ in range(times):
         for name, secret in KEYS.items():
             client = made.sdk(secret)
             client.chat.completions.create(model="assistant", messages=CHAT)  # type: ignore[arg-type]
@@ -204,7 +204,13 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         prometheus(folder, isocost=made.port, torchserve=serving) as found,
     ):
         until(lambda: found.ask("isocost_budget_limit_usd"), what="first scrapes")
-        use(made)
+        use(made, 1)
+        # A rate needs a count that grew from one scrape to another, before the breaker opens.
+        until(
+            lambda: found.ask('isocost_attempt_seconds_count{backend="local"}'),
+            what="first attempts",
+        )
+        use(made, 3)
         until(
             lambda: found.ask('isocost_calls_total{backend="paid",verdict="ok"} offset 1s'),
             what="scrapes of what was counted",
