@@ -25,3 +25,18 @@ def bert(tmp_path_factory):
     from serving_tiny import convert, encoder
 
     return convert(encoder(tmp_path_factory.mktemp("bert") / "model", "bert"))
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory):
+    """Folders of models that were taught their sentences once, by the family's name."""
+    from translate_tiny import WHOLE, convert
+
+    made = {}
+
+    def find(name):
+        if name not in made:
+            made[name] = convert(WHOLE[name][0](tmp_path_factory.mktemp(name) / "model"))
+        return made[name]
+
+    return find

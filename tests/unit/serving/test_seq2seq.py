@@ -6,16 +6,19 @@ import pytest
 import torch
 from test_handlers import context_for, drive
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-from translate_tiny import PAIRS, T5_PREFIX, t5
+from translate_tiny import PAIRS, T5_PREFIX
 
 from serving.worker.generation_handler import GenerationHandler
 
 PROMPTS = [T5_PREFIX.format(source="English", target="German") + text for text in PAIRS]
 
 
+pytestmark = pytest.mark.xdist_group("taught")
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return t5(tmp_path_factory.mktemp("t5") / "model")
+def folder(taught):
+    return taught("t5")
 
 
 @pytest.fixture

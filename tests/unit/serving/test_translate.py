@@ -6,24 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_handlers import call, context_for
-from translate_tiny import FRENCH, PAIRS, WHOLE, convert
+from translate_tiny import FRENCH, PAIRS, WHOLE
 
 from serving.worker.settings import Translation
 from serving.worker.translation import Row, direction, take_apart, translate_all
 from serving.worker.translation_handler import TranslationHandler
 from serving.worker.wire import Refused
 
-
-@pytest.fixture(scope="session")
-def taught(tmp_path_factory):
-    made = {}
-
-    def find(name):
-        if name not in made:
-            made[name] = convert(WHOLE[name][0](tmp_path_factory.mktemp(name) / "model"))
-        return made[name]
-
-    return find
+pytestmark = pytest.mark.xdist_group("taught")
 
 
 @pytest.fixture(scope="module", params=sorted(WHOLE))

@@ -59,7 +59,7 @@ def teach(model: Any, rows: list[tuple[list[int], list[int], list[int]]], pad: i
     # Steps that grow smaller: at a steady rate the loss may jump, and a word is lost again.
     slower = torch.optim.lr_scheduler.StepLR(optimiser, 200, 0.5)
     model.train()
-    for _ in range(2000):
+    for _ in range(600):
         logits = model(
             input_ids=source, attention_mask=mask, decoder_input_ids=target[:, :-1]
         ).logits
@@ -73,7 +73,7 @@ def teach(model: Any, rows: list[tuple[list[int], list[int], list[int]]], pad: i
         if model.config.model_type == "marian":
             # Marian starts from a vector of zeros, which Transformers keeps as that of its padding.
             model.get_input_embeddings().weight.data[pad] = 0.0
-        if float(loss.detach()) < 0.001:
+        if float(loss.detach()) < 0.005:
             break
     model.eval()
 
