@@ -10,10 +10,10 @@ from typing import Any
 
 from router.cli import parser
 from router.cli.amounts import amounts
-from router.config import Config, ConfigError, read
+from router.cli.operator import operator_key
+from router.config import ConfigError, read
 from router.core.task import Task
 from router.pipeline import Pipeline, World, build
-from router.secrets import SecretError, secret
 from router.tracing import possible
 
 _SETTLED = "; only with temperature 0 or a seed"
@@ -45,29 +45,11 @@ def load(path: Path, *, sandbox: bool) -> Pipeline:
     try:
         config = read(path)
         possible(config)
-        operable(config, path.parent)
+        operator_key(config, path.parent)
         return build(config, world)
     except ConfigError as exc:
         text = str(exc)
         raise ConfigError(text if text.startswith(str(path)) else f"{path}:\n{text}") from None
-
-
-def operable(config: Config, folder: Path) -> None:
-    """What `serve` asks of the admin API before it listens. Raises ConfigError."""
-    spec = config.server.admin
-    if spec is None:
-        return
-    if spec.port == config.server.port and spec.port:
-        raise ConfigError("  server.admin.port: is that of the router; it needs one of its own")
-    if not (spec.key_env or spec.key_file):
-        raise ConfigError(
-            "  server.admin: the admin API needs a key of its own; write `admin: {key_env: NAME}` "
-            "and set that variable"
-        )
-    try:
-        secret(spec.key_env, spec.key_file, folder=folder, env=os.environ)
-    except SecretError as exc:
-        raise ConfigError(f"  server.admin: {exc}") from exc
 
 
 def main(words: list[str]) -> int:

@@ -35,13 +35,13 @@ from prometheus_client import disable_created_metrics
 from router import logs
 from router.admin.store import where
 from router.cli import parser
+from router.cli.operator import operator_key
 from router.cli.workers import Workers
 from router.config import AdminConfig, Config, ConfigError, read
 from router.doors.admin_api import admin_api
 from router.doors.app import app
 from router.doors.health import PROBES
 from router.runtime import Runtime
-from router.secrets import Secret, SecretError, secret
 from router.server import Server
 
 log = logging.getLogger("isocost")
@@ -86,7 +86,7 @@ def main(words: list[str]) -> int:
         listener = _listen(config, options)
         admin = _admin(config, options)
     except (ConfigError, OSError) as exc:
-        print(f"isocost serve: {exc}", file=sys.stderr)
+        print(f"isocost serve: {str(exc).lstrip()}", file=sys.stderr)
         return 2
     workers = options.workers or config.server.workers
     if workers == 1:
@@ -122,24 +122,10 @@ def _inherited() -> socket.socket | None:
 
 def _admin(config: Config, options: Namespace) -> socket.socket | None:
     """Where the admin API listens, if it is asked for. Raises ConfigError when it has no key."""
-    spec = config.server.admin
-    if options.admin_port is None and spec is None:
+    if operator_key(config, options.config.parent, port=options.admin_port) is None:
         return None
-    if spec is None or not (spec.key_env or spec.key_file):
-        raise ConfigError(
-            "server.admin: the admin API needs a key of its own; write `admin: {key_env: NAME}` "
-            "and set that variable"
-        )
-    _admin_key(config, options)
-    return _open(spec.host, spec.port if options.admin_port is None else options.admin_port)
-
-
-def _admin_key(config: Config, options: Namespace) -> Secret:
     spec = config.server.admin or AdminConfig()
-    try:
-        return secret(spec.key_env, spec.key_file, folder=options.config.parent, env=os.environ)
-    except SecretError as exc:
-        raise ConfigError(f"server.admin: {exc}") from exc
+    return _open(spec.host, spec.port if options.admin_port is None else options.admin_port)
 
 
 def _open(host: str, port: int) -> socket.socket:
@@ -198,7 +184,8 @@ async def _serve(
     ]
     if admin is not None:
         store = where(config, os.environ, options.state)
-        key = _admin_key(config, options)
+        key = operator_key(config, options.config.parent, port=options.admin_port)
+        assert key is not None, "without a key nobody listens"
         operator = admin_api(lambda: runtime.pipeline, key, store, options.state)
         serving.append((Server(operator, grace=5.0), admin))
     loop = asyncio.get_running_loop()
