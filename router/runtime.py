@@ -35,6 +35,7 @@ from router.core.service import Service
 from router.core.task import Task
 from router.core.trace import Trace
 from router.decisions import Decision, Decisions
+from router.fixed import waiting
 from router.google_token import Tokens
 from router.http1 import Pool
 from router.journal import Journal, Keep
@@ -113,7 +114,8 @@ class Runtime:
         self._rows: list[KeyRow] = []
         self._state = journal or path.parent / "var" / "router"
         self.pipeline = build(read(path), self._world())
-        server = self.pipeline.config.server
+        self._started = self.pipeline.config
+        server = self._started.server
         self.tracing = traced(self.pipeline.config, self.env)
         self._log_calls = server.log_calls
         self.decisions = Decisions(server.decisions)
@@ -225,7 +227,7 @@ class Runtime:
     def reload(self) -> str:
         """Read the file again; "" when it serves now, else why the old one goes on."""
         try:
-            fresh = build(read(self.path), self._world(), self.pipeline)
+            fresh = self._fresh()
         except ConfigError as exc:
             self.telemetry.reloaded("refused")
             log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
@@ -240,11 +242,18 @@ class Runtime:
             self.journal.configure(keep, hashed=hashed)
         if self.ledger is not None:
             self._budget()
-        elif fresh.budgets:
-            log.error("budgets were added, and no ledger is open: they hold from the next start")
+        if later := waiting(self._started, fresh.config):
+            log.warning("changed, but only a start takes it up: %s", ", ".join(later))
         self.telemetry.reloaded("loaded")
         log.info("configuration loaded: %s", self.path)
         return ""
+
+    def _fresh(self) -> Pipeline:
+        """What the file says now. Raises ConfigError."""
+        fresh = build(read(self.path), self._world(), self.pipeline)
+        if fresh.budgets and self.ledger is None:
+            raise ConfigError("  budgets: the first ones need a ledger, which only a start opens")
+        return fresh
 
     def _mtime(self) -> int:
         try:

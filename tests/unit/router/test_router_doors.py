@@ -480,6 +480,24 @@ def test_a_bad_file_leaves_the_old_pipeline(house, text):
     assert h.chat().status == 200
 
 
+def test_what_only_a_start_takes_up_is_said(house, caplog):
+    """The rest of the file is in force at once; a field that waits for a start is named."""
+    h = house()
+    h.file.write_text(CONFIG.replace("body_limit_mb: 0.001", "grace: 7s, admission: {lag: 1s}"))
+    with caplog.at_level("WARNING", "isocost"):
+        assert h.runtime.reload() == ""
+    assert "only a start takes it up: server.body_limit_mb, server.grace" in caplog.text
+    assert "admission" not in caplog.text
+
+
+def test_first_budgets_wait_for_a_start(house):
+    """Without a ledger nothing could keep them, so the file is refused rather than overspent."""
+    h = house()
+    h.file.write_text(CONFIG + "budgets: [{window: day, usd: 1}]\n")
+    assert "need a ledger" in h.runtime.reload()
+    assert h.chat().status == 200
+
+
 # The native door, and the others.
 
 
