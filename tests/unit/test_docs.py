@@ -192,6 +192,13 @@ def test_configuration_of_the_readme_is_accepted() -> None:
     parse(found[1])
 
 
+def test_configuration_of_a_service_of_your_own_is_accepted() -> None:
+    """Who copies it gets no fault."""
+    found = re.search(r"```yaml\n(.*?)```", page("own-service.md"), re.DOTALL)
+    assert found
+    parse(found[1])
+
+
 def test_backends_of_the_api_page_are_accepted() -> None:
     """Each example of another server is a backend as it stands."""
     found = re.search(r"## Other servers.*?```yaml\n(.*?)```", page("api.md"), re.DOTALL)
