@@ -67,43 +67,62 @@ def _state(entry: Entry, engine: Engine, places: Places) -> str:
     return "packed" if is_packed(file, wanted) else "outdated"
 
 
-def table(found: Sequence[dict[str, Any]]) -> None:
-    """Print the rows for people."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for title in COLUMNS:
-        right = title in {"size", "memory"}
-        shown.add_column(
-            title,
-            justify="right" if right else "left",
-            no_wrap=title == "name",
-            overflow="fold",
-        )
-    for row in found:
-        size = row["bytes"] / 1e6 if row["bytes"] else row["archive_megabytes"]
-        rounding = "" if row["quantization"] == "none" else f" {row['quantization']}"
-        shown.add_row(
-            row["name"],
-            ", ".join(row["tasks"]),
-            row["engine"] + rounding,
-            row["licence"],
-            _languages(row["languages"]),
-            _megabytes(size),
-            _megabytes(row["memory_megabytes"]),
-            _speed(row["measured"]),
-            {"packed": "yes", "no": "no" if row["pinned"] else "no (source unpinned)"}.get(
-                row["state"], row["state"]
-            ),
-            row["loaded"] or "?",
-            row["device"] or "",
-            (row["sha256"] or "")[:12],
-        )
-    Console().print(shown)
-
-
 COLUMNS = (
     "name", "tasks", "engine", "licence", "languages", "size", "memory", "speed", "packed",
     "loaded", "device", "sha256",
 )  # fmt: skip
+FIRST = ("name", "packed", "tasks", "engine", "size", "memory", "speed", "loaded", "device")
+"""The columns to keep where not all have room, the most important first; the others go first."""
+RIGHT = {"size", "memory"}
+GAP = 1
+
+
+def table(found: Sequence[dict[str, Any]]) -> None:
+    """Print the rows for people, with as many columns as the terminal has room for."""
+    console = Console()
+    cells = [_cells(row) for row in found]
+    kept = _kept(cells, console.width)
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title in kept:
+        shown.add_column(title, justify="right" if title in RIGHT else "left", no_wrap=True)
+    for row in cells:
+        shown.add_row(*[row[title] for title in kept])
+    console.print(shown)
+    left = [title for title in COLUMNS if title not in kept]
+    if left:
+        console.print(f"No room for: {', '.join(left)}; --json shows all.", style="dim")
+
+
+def _kept(cells: Sequence[dict[str, str]], width: int) -> list[str]:
+    """The columns, in their order, that fit into *width* without a break; the name at least."""
+    room, kept = width, set[str]()
+    for title in sorted(COLUMNS, key=lambda t: FIRST.index(t) if t in FIRST else len(FIRST)):
+        need = max([len(title), *(len(row[title]) for row in cells)]) + GAP
+        if kept and need > room:
+            break
+        room -= need
+        kept.add(title)
+    return [title for title in COLUMNS if title in kept]
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    size = row["bytes"] / 1e6 if row["bytes"] else row["archive_megabytes"]
+    rounding = "" if row["quantization"] == "none" else f" {row['quantization']}"
+    packed = {"packed": "yes", "no": "no" if row["pinned"] else "no, unpinned"}
+    return {
+        "name": row["name"],
+        "tasks": ", ".join(row["tasks"]),
+        "engine": row["engine"] + rounding,
+        "licence": row["licence"],
+        "languages": _languages(row["languages"]),
+        "size": _megabytes(size),
+        "memory": _megabytes(row["memory_megabytes"]),
+        "speed": _speed(row["measured"]),
+        "packed": packed.get(row["state"], row["state"]),
+        "loaded": row["loaded"] or "?",
+        "device": row["device"] or "",
+        "sha256": (row["sha256"] or "")[:12],
+    }
 
 
 def _megabytes(size: float | None) -> str:
