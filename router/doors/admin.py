@@ -13,16 +13,9 @@ from router.core.api import Door, Path, Told
 from router.core.call import Key
 from router.core.errors import BadRequest, UnknownRoute
 from router.decisions import plan_json
-from router.doors.inference import (
-    Arrival,
-    Entrance,
-    Gone,
-    make_call,
-    name_call,
-    read_body,
-    read_query,
-    unknown_key,
-)
+from router.doors.arrival import Arrival, Entrance, make_call, name_call, read_query
+from router.doors.body import Gone, read_body
+from router.doors.inference import unknown_key
 from router.doors.paths import Paths, entrances
 from router.plan import look, plan
 from router.runtime import Runtime

@@ -9,63 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import time
-from collections.abc import Callable, Mapping
-from itertools import count
-from secrets import token_hex
-from typing import Any, Literal
-from urllib.parse import parse_qsl
+from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-
-from router.core.api import Ask, Door, Path, Told
-from router.core.call import CRITICALITIES, Call, Criticality, Key
+from router.core.api import Door, Path, Told
+from router.core.call import Call
 from router.core.errors import (
     BadRequest,
     BrokenStream,
     RouterError,
-    Shed,
-    TooLarge,
     Unauthorized,
-    UnknownRoute,
 )
-from router.core.money import pico, usd
+from router.core.money import usd
 from router.core.reply import Reply
 from router.core.task import Task
 from router.core.trail import Trail
 from router.core.verdict import CANCELLED, FAULT
 from router.decisions import reason
+from router.doors.arrival import Arrival, Entrance, make_call, name_call, read_query
+from router.doors.body import Gone, Held, read_body
 from router.doors.paths import NO_PARAMS
-from router.plan import Plan, Route, baseline_cost
-from router.runtime import Bodies, Runtime
+from router.doors.told import Headers, latin, summary, told
+from router.doors.watch import WATCH_AFTER, Watch
+from router.runtime import Runtime
 
 log = logging.getLogger("isocost")
-Headers = list[tuple[bytes, bytes]]
-WATCH_AFTER = 0.02
-"""Seconds until a whole answer's client is watched: quick answers need no watcher."""
 UNREAD_SECONDS = 1.0
 """After the deadline, for the last of a stream to be taken. A client that does not read must not
 hold a place at the backend any longer."""
-# Unique by process and count: asking the kernel for random bytes per call costs 30 us.
-_PROCESS = token_hex(8)
-_count = count()
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-"""A vendor's words may hold them; a header may not."""
-
-
 MEDIA: frozenset[Task] = frozenset({"transcribe", "annotate"})
 """Tasks whose bodies carry audio or images."""
 LARGE = 128 * 1024
 """Bytes of such a body from which it is read in a thread."""
-DRAIN = 4
-"""A body up to so many times the limit is read to its end and dropped: most clients look for an
-answer only after they have sent everything."""
-
-
-class Gone(Exception):
-    """The client left before its body was read."""
 
 
 class Inference:
@@ -88,7 +63,7 @@ class Inference:
             wrong.status = 405
             await self._refuse(send, call_id, wrong)
             return
-        watch, held = _Watch(receive), Held(runtime.bodies)
+        watch, held = Watch(receive), Held(runtime.bodies)
         reply: Reply | None = None
         called = False
         try:
@@ -157,7 +132,7 @@ class Inference:
         await send({"type": "http.response.body", "body": body})
 
     async def _stream(
-        self, send: Any, runtime: Runtime, call: Call, reply: Reply, watch: _Watch
+        self, send: Any, runtime: Runtime, call: Call, reply: Reply, watch: Watch
     ) -> None:
         door, events = self._door, reply.events
         assert events is not None
@@ -195,7 +170,7 @@ class Inference:
             reply.close(ended)
         last = b""
         if head.content_type.startswith("text/event-stream"):
-            last = _summary(call, reply, runtime.pipeline.routes.get(call.route))
+            last = summary(call, reply, runtime.pipeline.routes.get(call.route))
         await send({"type": "http.response.body", "body": end + last})
 
     async def _refuse(
@@ -215,7 +190,7 @@ class Inference:
             headers += [
                 (b"x-isocost-attempts", b"%d" % trail.sent),
                 (b"x-isocost-cost-usd", usd(trail.cost).encode()),
-                (b"x-isocost-reason", _latin(reason(trail))),
+                (b"x-isocost-reason", latin(reason(trail))),
             ]
         if not called:  # a call is counted by the pipeline, however it ended
             self._runtime.refused(call_id, self._door.wire, error.status)
@@ -233,323 +208,5 @@ def unknown_key(door: Door) -> Unauthorized:
     return error
 
 
-def read_query(raw: bytes) -> dict[str, str]:
-    """The query's fields; of a field that stands there twice, the last."""
-    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
-
-
-def name_call(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own request id when it is a plain word, else a new one."""
-    given = headers.get(b"x-request-id")
-    if given is not None and _ID.fullmatch(said := given.decode("latin-1")):
-        return said
-    return f"{_PROCESS}{next(_count):010x}"
-
-
-_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-
-
-class Entrance(msgspec.Struct, frozen=True):
-    """One path of one wire, and the task it asks for."""
-
-    door: Door
-    path: str
-    task: Task
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """One request as it came, and who sent it."""
-
-    told: Told
-    body: bytes
-    key: Key
-    call_id: str
-
-
-def make_call(runtime: Runtime, entrance: Entrance, arrival: Arrival) -> Call:
-    """What the pipeline needs of a request. Raises BadRequest."""
-    door, headers = entrance.door, arrival.told.headers
-    try:
-        ask = door.ask(entrance.path, arrival.body, arrival.told)
-    except _UNREADABLE as exc:
-        # Parts of a body are decoded late, each with its own way to be wrong.
-        raise BadRequest(f"The body cannot be read: {exc}.", code="invalid_json") from exc
-    task = ask.task
-    route = _route(runtime, door, ask, headers)
-    now, seconds = runtime.now(), _deadline(headers, route.deadline)
-    asked = getattr(ask.request, "max_tokens", None)
-    makes = task in {"chat", "complete"}
-    limit = (asked or route.output_limit) * ask.outputs if makes else 0
-    return Call(
-        id=arrival.call_id,
-        key=arrival.key,
-        route=route.name,
-        task=task,
-        request=ask.request,
-        wire=door.wire,
-        fields=ask.fields,
-        extras=ask.extras,
-        created=int(time.time()),
-        arrived=now,
-        deadline=now + seconds,
-        hurried=seconds < route.deadline,
-        text_bytes=ask.text_bytes,
-        input_tokens=int(ask.text_bytes / route.forecast.bytes_per_token) + 1,
-        input_bound=ask.token_bound,
-        output_limit=limit,
-        stream=ask.stream,
-        path=entrance.path,
-        tags=_tags(headers) | arrival.key.tags,
-        max_cost=_max_cost(headers, route),
-        caching=_caching(headers),
-        criticality=_criticality(headers, arrival.key),
-        trace=runtime.trace(headers),
-    )
-
-
-def _route(runtime: Runtime, door: Door, ask: Ask, headers: Mapping[bytes, bytes]) -> Route:
-    """The header's route, the body's, or the door's own. Raises UnknownRoute."""
-    pipeline = runtime.pipeline
-    said = headers.get(b"x-isocost-route", b"").decode("latin-1")
-    name = said or ask.route
-    route = pipeline.routes.get(name)
-    if route is not None and route.task == ask.task:
-        return route
-    if not said and not door.named:
-        own = pipeline.doors.get((door.wire, ask.task))
-        if own is not None:
-            return pipeline.routes[own]
-        raise UnknownRoute(_unnamed(door.wire, pipeline.routes, ask.task), param="x-isocost-route")
-    where = "x-isocost-route" if said else "model"
-    raise UnknownRoute(_unknown(name, where, pipeline.routes, ask.task), param=where)
-
-
-def _unnamed(wire: str, routes: Mapping[str, Route], task: Task) -> str:
-    fit = sorted(name for name, route in routes.items() if route.task == task)
-    if not fit:
-        return f"No route does {task}: add one to the configuration."
-    return (
-        f"Several routes do {task}: {', '.join(fit)}. Name one in the header x-isocost-route, or "
-        f"in the configuration: `doors: {{{wire}: {{{task}: {fit[0]}}}}}`."
-    )
-
-
-def _unknown(name: str, where: str, routes: Mapping[str, Route], task: Task) -> str:
-    fit = sorted(name for name, route in routes.items() if route.task == task)
-    known = f"Routes for {task}: {', '.join(fit)}." if fit else f"No route does {task}."
-    if name in routes:
-        return f"Route {name!r} does {routes[name].task}, not {task}. {known}"
-    return f"There is no route {name!r}: put the name of a route in `{where}`. {known}"
-
-
-def _tags(headers: Mapping[bytes, bytes]) -> frozenset[str]:
-    given = headers.get(b"x-isocost-tags")
-    if not given:
-        return frozenset()
-    return frozenset(t.strip() for t in given.decode("latin-1").split(",") if t.strip())
-
-
-def _caching(headers: Mapping[bytes, bytes]) -> Literal["", "no-cache", "no-store"]:
-    """What the client wants of a cache (RFC 9111 5.2.1); other directives are not heard."""
-    given = headers.get(b"cache-control")
-    if not given:
-        return ""
-    said = {word.strip() for word in given.lower().split(b",")}
-    return "no-store" if b"no-store" in said else "no-cache" if b"no-cache" in said else ""
-
-
-def _deadline(headers: Mapping[bytes, bytes], default: float) -> float:
-    given = headers.get(b"x-isocost-deadline-ms")
-    if given is None:
-        return default
-    try:
-        millis = float(given)
-    except ValueError:
-        millis = 0.0
-    if not 0 < millis <= 86_400_000:
-        raise BadRequest(
-            "The header x-isocost-deadline-ms must be a number of milliseconds above 0.",
-            param="x-isocost-deadline-ms",
-        )
-    return millis / 1000
-
-
-def _max_cost(headers: Mapping[bytes, bytes], route: Route) -> int | None:
-    """The lower of what the caller and the route allow."""
-    given, own = headers.get(b"x-isocost-max-cost-usd"), route.promise.max_cost
-    if given is None:
-        return own
-    try:
-        asked = pico(given.decode("latin-1"))
-    except (ValueError, OverflowError):
-        asked = -1
-    if asked < 0:
-        raise BadRequest(
-            "The header x-isocost-max-cost-usd must be an amount in USD, such as 0.01.",
-            param="x-isocost-max-cost-usd",
-        )
-    return asked if own is None else min(asked, own)
-
-
-def _criticality(headers: Mapping[bytes, bytes], key: Key) -> Criticality:
-    """The lower of what the caller says and what its key allows."""
-    given, most = headers.get(b"x-isocost-criticality"), key.criticality
-    if given is None:
-        level: Criticality = "critical"
-    else:
-        said = given.decode("latin-1")
-        if said not in CRITICALITIES:
-            raise BadRequest(
-                "The header x-isocost-criticality must be one of "
-                f"{', '.join(CRITICALITIES)}; it is {said[:40]!r}.",
-                param="x-isocost-criticality",
-            )
-        level = CRITICALITIES[CRITICALITIES.index(said)]
-    return level if most is None else max(level, most, key=CRITICALITIES.index)
-
-
-def told(call: Call, reply: Reply, route: Route | None) -> Headers:
-    """The decision in headers. A stream's cost is not known yet: its expected cost is told."""
-    trail = reply.trail
-    assert isinstance(trail, Trail)
-    headers: Headers = [
-        *reply.passed,
-        (b"x-isocost-call-id", call.id.encode()),
-        (b"x-isocost-backend", reply.backend.encode()),
-        (b"x-isocost-attempts", b"%d" % trail.sent),
-        (b"x-isocost-reason", _latin(reason(trail))),
-    ]
-    cache = reply.cache
-    if cache is not None:
-        headers.append((b"x-isocost-cache", cache.state.encode()))
-        if cache.age is not None:
-            headers.append((b"age", b"%d" % cache.age))
-    if reply.cost is None:
-        plan: Plan = trail.plan
-        expected = next(c.cost for c in plan.candidates if c.backend == reply.backend)
-        headers.append((b"x-isocost-expected-cost-usd", usd(expected).encode()))
-        return headers
-    headers.append((b"x-isocost-cost-usd", usd(trail.cost).encode()))
-    saved = _saved(reply, route, trail.cost)
-    if saved is not None:
-        headers.append((b"x-isocost-saved-usd", usd(saved).encode()))
-    return headers
-
-
-def _saved(reply: Reply, route: Route | None, cost: int) -> int | None:
-    if route is None or route.baseline is None or reply.usage is None or reply.failure is not None:
-        return None
-    trail = reply.trail
-    assert isinstance(trail, Trail)
-    baseline = baseline_cost(route, trail, reply.usage)
-    return None if baseline is None else baseline - cost
-
-
-def _summary(call: Call, reply: Reply, route: Route | None) -> bytes:
-    """A last comment line, which clients of server-sent events skip: what the stream cost."""
-    trail = reply.trail
-    assert isinstance(trail, Trail)
-    saved = _saved(reply, route, trail.cost)
-    tail = "" if saved is None else f" saved-usd={usd(saved)}"
-    return f": isocost call-id={call.id} cost-usd={usd(trail.cost)}{tail}\n\n".encode()
-
-
-def _latin(text: str) -> bytes:
-    return _CONTROL.sub(b" ", text.encode("latin-1", "replace")[:1000])
-
-
 def _piece(data: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": True}
-
-
-class Held:
-    """The bytes of one call's body among those of all calls under way."""
-
-    __slots__ = ("_bodies", "_size")
-
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies, self._size = bodies, 0
-
-    def take(self, size: int) -> None:
-        """Hold *size* bytes more. Raises Shed when that is more than this process may hold."""
-        bodies = self._bodies
-        if bodies.held + size > bodies.limit:
-            raise Shed(
-                "The bodies of the calls under way fill the memory that this router has for them "
-                f"({bodies.limit} bytes).",
-                retry_after=1.0,
-            )
-        bodies.held += size
-        self._size += size
-
-    def free(self) -> None:
-        self._bodies.held -= self._size
-        self._size = 0
-
-
-def _uncounted(size: int) -> None:
-    pass
-
-
-async def read_body(
-    receive: Any,
-    headers: Mapping[bytes, bytes],
-    limit: int,
-    take: Callable[[int], None] = _uncounted,
-) -> bytes:
-    """The whole body, of at most *limit* bytes, each part told to *take*. Raises TooLarge, Gone."""
-    said = headers.get(b"content-length", b"0")
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= limit:
-            take(len(part))
-            parts.append(part)
-        over = size > limit and (size > DRAIN * limit or not message.get("more_body"))
-        if over or (said.isdigit() and int(said) > DRAIN * limit):
-            raise TooLarge(f"The body is too long: at most {limit} bytes are taken.")
-        if not message.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class _Watch:
-    """Cancels the current task when the client leaves. Started late, it costs a timer only."""
-
-    __slots__ = ("_handle", "_receive", "_watcher", "gone")
-
-    def __init__(self, receive: Any) -> None:
-        self._receive = receive
-        self._handle: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self.gone = False
-
-    def start(self, after: float) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        self._handle = loop.call_later(after, self._begin, task)
-
-    def _begin(self, task: asyncio.Task[Any]) -> None:
-        self._watcher = asyncio.create_task(self._look(task))
-
-    async def _look(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        task.cancel()
-
-    def limit(self, until: float) -> asyncio.TimerHandle:
-        """Cancels the current task at *until*: its connection is then cut."""
-        task = asyncio.current_task()
-        assert task is not None
-        return asyncio.get_running_loop().call_at(until, task.cancel)
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()

@@ -9,7 +9,9 @@ from fastapi import Response
 
 from router.core.api import Door, Facts, Question, RouteFacts, Told
 from router.core.errors import BadRequest, RouterError
-from router.doors.inference import Gone, name_call, read_body, read_query, unknown_key
+from router.doors.arrival import name_call, read_query
+from router.doors.body import Gone, read_body
+from router.doors.inference import unknown_key
 from router.runtime import Runtime
 
 FORM = b"application/x-www-form-urlencoded"

@@ -19,7 +19,7 @@ from router.core.api import Told
 from router.core.call import Call, Key, Outcome, Usage
 from router.core.reply import Reply
 from router.core.verdict import OK
-from router.doors.inference import Arrival, Entrance, make_call
+from router.doors.arrival import Arrival, Entrance, make_call
 from router.pipeline import Pipeline, World, build
 from router.plan import Route, look, plan
 

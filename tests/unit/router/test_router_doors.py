@@ -21,7 +21,9 @@ from router.core.reply import Reply
 from router.core.service import Service
 from router.core.task import ClassifyResult, Delta, Finish, Ranking
 from router.doors.app import app
-from router.doors.inference import DRAIN, WATCH_AFTER, Inference
+from router.doors.body import DRAIN
+from router.doors.inference import Inference
+from router.doors.watch import WATCH_AFTER
 from router.runtime import Runtime
 from router.transport import http
 from tests.fakes import PAID, USED, Client, FakeClock, a_call, answering, play, streaming
