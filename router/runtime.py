@@ -25,6 +25,7 @@ from router import logs
 from router.admin import callers, store
 from router.admin.leases import Leases
 from router.admin.ring import Ring
+from router.compiled.keys import NO_KEYS
 from router.config import ConfigError, LedgerConfig, read
 from router.core.api import Endpoint
 from router.core.call import NOTHING, Call, Usage, added
@@ -44,7 +45,7 @@ from router.ledger.database import engine
 from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
-from router.pipeline import NO_KEYS, Pipeline, World, build
+from router.pipeline import Pipeline, World, build
 from router.plan import BY_UNIT, Backend
 from router.telemetry import Telemetry
 from router.tracing import Tracing, traced
