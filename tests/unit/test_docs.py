@@ -18,7 +18,8 @@ import router.gates
 import router.layers
 from router import apis
 from router.cli import VERBS
-from router.config import Config, _seconds, parse
+from router.config import Config, parse
+from router.config.fields import seconds
 from router.core.task import TASKS
 from router.core.verdict import ALL
 from router.doors.paths import entrances
@@ -108,7 +109,7 @@ def test_configuration_page_names_every_field_and_its_default(part: str) -> None
 
 def _value(said: str) -> Any:
     found = yaml.safe_load(said)
-    return _seconds(found) if re.fullmatch(r"\d+(ms|s|m|h)", said) else found
+    return seconds(found) if re.fullmatch(r"\d+(ms|s|m|h)", said) else found
 
 
 def test_routing_page_explains_every_word() -> None:
