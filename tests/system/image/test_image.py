@@ -206,9 +206,13 @@ OBJECTIVES = {
 
 def test_a_load_run_judges_the_router(house, tmp_path):
     """Locked down like all others: the smoke profile holds against this house, and is broken where the sandbox is."""
-    (tmp_path / "struck.yaml").write_text(STRUCK)
-    (tmp_path / "objectives.yaml").write_text(yaml.safe_dump(OBJECTIVES))
-    own = mounted(tmp_path, "/etc/isocost-load")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "struck.yaml").write_text(STRUCK)
+    (folder / "objectives.yaml").write_text(yaml.safe_dump(OBJECTIVES))
+    for each in (*folder.iterdir(), folder):
+        each.chmod(0o755)
+    own = mounted(folder, "/etc/isocost-load")
     words = ("--host", f"http://127.0.0.1:{house.port}", "--wait", "30", "--sandbox")
     words += (
         f"http://127.0.0.1:{house.sandboxed}",
