@@ -76,6 +76,8 @@ class House:
                 | {"model": "smollm2-135m", "tasks": ["chat", "complete"], "context": 8192},
                 "local-minilm": local | {"model": "minilm", "tasks": ["embed", "classify"]},
                 "openai": paid,
+                "instruct": paid
+                | {"model": "gpt-3.5-turbo-instruct", "tasks": ["complete"], "context": 4096},
             },
             "routes": {
                 "assistant": {
@@ -86,7 +88,11 @@ class House:
                 "embeddings": minilm | {"task": "embed"},
                 "classifier": minilm | {"task": "classify"},
                 "paid": {"task": "chat", "backends": ["openai"], "promise": slow},
-                "writer": {"task": "complete", "backends": ["local-chat"], "promise": slow},
+                "writer": {
+                    "task": "complete",
+                    "backends": ["local-chat", "instruct"],
+                    "promise": slow,
+                },
             },
         }
 
@@ -199,7 +205,7 @@ faults: [{at: 0, rules: [{fault: status, status: 503, match: {vendor: openai}}]}
 routes: {assistant: paid}
 """
 OBJECTIVES = {
-    "smoke": {"error_share": 0.0, "late_share": 0.0, "saved_share": 0.3, "billed_usd": 0.01},
+    "smoke": {"error_share": 0.0, "late_share": 0.0, "billed_usd": 0.01},
     "struck": {"error_share": 0.0},
 }
 
