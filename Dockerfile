@@ -1,7 +1,9 @@
-# Two images: `router` (no torch) and `torchserve` (CPU or CUDA). `make image` builds both; so do
+# Three images: `router` (no torch), `torchserve` (CPU or CUDA) and `load` (the load test, laid over the
+# router's parts). `make image` builds them all; so do
 #   docker build --target router -t isocost/router .
+#   docker build --target load -t isocost/load .
 #   docker build --target torchserve --build-arg TORCH=cuda -t isocost/torchserve .
-# Both run as any non-root user with a read-only root: they write to /tmp and /var/lib/isocost only.
+# All run as any non-root user with a read-only root: they write to /tmp and /var/lib/isocost only.
 # Nothing is compiled: every package is a wheel, checked against its hash.
 ARG PYTHON=docker.io/library/python:3.11-slim
 
@@ -24,6 +26,13 @@ FROM packages-router AS app-router
 COPY load_tests/ /app/load_tests/
 COPY router/ /app/router/
 RUN /opt/isocost/bin/python -m compileall -q /app
+
+FROM build AS packages-load
+ARG PIP_FIND_LINKS
+ARG PIP_CERT
+COPY requirements/load.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    ${PIP} install --require-hashes --no-deps --target /opt/load -r requirements/load.txt
 
 FROM build AS packages-torchserve
 ARG PIP_FIND_LINKS
@@ -78,10 +87,23 @@ LABEL org.opencontainers.image.title="Isocost TorchServe" \
       org.opencontainers.image.description="Local models in TorchServe under a supervisor" \
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
-FROM base AS router
+FROM base AS parts-router
 COPY --from=packages-router /opt/isocost /opt/isocost
 COPY --from=app-router /app /opt/isocost/app
 USER 65532:65532
+
+FROM parts-router AS load
+COPY --from=packages-load /opt/load /opt/load
+ENV PYTHONPATH=/opt/isocost/app:/opt/load MPLCONFIGDIR=/tmp
+ENTRYPOINT ["python", "-m", "load_tests.run", "--out", "/tmp/out"]
+CMD ["--profile", "smoke"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Isocost load test" \
+      org.opencontainers.image.description="Bounded load tests of a router, with a verdict" \
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
+
+FROM parts-router AS router
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/livez', timeout=4)"]

@@ -80,7 +80,7 @@ lock: ## resolve the pins from pyproject.toml, with hashes; UPGRADE=1 takes the 
 	PATH=$(CURDIR)/.lock/bin:$$PATH $(PYTHON) -m tests.lock $(if $(UPGRADE),--upgrade)
 	rm -rf .lock
 
-image: .venv/installed ## build the images isocost/router and isocost/torchserve, and try them in podman; TORCH=cuda for GPUs
+image: .venv/installed ## build the images isocost/router, isocost/load and isocost/torchserve, and try them in podman; TORCH=cuda for GPUs
 	./image/build
 	ISOCOST_IMAGE=1 $(BIN)/pytest -v tests/system/image
 

@@ -49,7 +49,7 @@ def own(config: Path, folder: Path, *, pace: str) -> Iterator[Own]:
         command = ["router", "serve", f"--config={written.resolve()}", "--port=0"]
         command += [f"--state={(folder / 'state').resolve()}"]
         with _running(command, keys(text), folder) as router:
-            _wait(f"{router}/livez", folder / "router.log")
+            await_ready(f"{router}/livez", PATIENCE)
             yield Own(router, sandbox)
 
 
@@ -69,6 +69,15 @@ def answers(url: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def await_ready(url: str, seconds: float) -> None:
+    """Return as soon as something answers there. Raises NotStarted after so many seconds."""
+    end = time.monotonic() + seconds
+    while not answers(url):
+        if time.monotonic() > end:
+            raise NotStarted(f"{url} did not answer for {seconds:g} s")
+        time.sleep(0.2)
 
 
 @contextmanager
@@ -102,11 +111,3 @@ def _address(program: "subprocess.Popen[bytes]", log: Path) -> str:
             return found.group()
         time.sleep(0.05)
     raise NotStarted(f"it did not start, see {log}: {log.read_text(errors='replace')[-500:]}")
-
-
-def _wait(url: str, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while not answers(url):
-        if time.monotonic() > end:
-            raise NotStarted(f"{url} does not answer, see {log}")
-        time.sleep(0.05)

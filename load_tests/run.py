@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from load_tests.judge import Objectives, judge
-from load_tests.own import NotStarted, answers, own
+from load_tests.own import NotStarted, answers, await_ready, own
 from load_tests.profile import Profile, read_profile, write_profile
 from load_tests.report import draw, show
 from load_tests.strikes import billed, heal
@@ -55,6 +55,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--own", action="store_true", help="start a sandbox and a router for the run"
     )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="for --host to be ready, at most"
+    )
+    parser.add_argument("--objectives", type=Path, default=HERE / "objectives.yaml")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     parser.add_argument("--seconds", type=int, help="instead of the profile's")
     parser.add_argument("--users", type=int, help="instead of the profile's")
@@ -69,7 +73,7 @@ def main() -> int:
     path = path if path.suffix else HERE / "profiles" / f"{args.profile}.yaml"
     try:
         profile = read_profile(path)
-        objectives = read_objectives(HERE / "objectives.yaml", path.stem)
+        objectives = read_objectives(args.objectives, path.stem)
     except (OSError, KeyError, msgspec.ValidationError) as wrong:
         console.print(f"profile {args.profile}: {wrong}", markup=False)
         return 2
@@ -110,7 +114,10 @@ def target(args: argparse.Namespace, profile: Profile, console: Console) -> Iter
             raise NotStarted(
                 "this profile sets faults: name the router's sandbox with --sandbox URL"
             )
-        yield Target(args.host.rstrip("/"), args.sandbox)
+        router = args.host.rstrip("/")
+        if args.wait:
+            await_ready(f"{router}/readyz", args.wait)
+        yield Target(router, args.sandbox)
         return
     if not (args.own or profile.config) and answers(f"{LOCAL}/livez"):
         console.print(f"router: {LOCAL}, which is running", markup=False)
@@ -125,6 +132,8 @@ def target(args: argparse.Namespace, profile: Profile, console: Console) -> Iter
 def read_objectives(path: Path, profile: str) -> Objectives:
     """The objectives of one profile. Raises KeyError when it has none."""
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if profile not in (listed or {}):
+        raise KeyError(f"{path} has no entry {profile}: what must the run keep?")
     return msgspec.convert(listed[profile], Objectives)
 
 

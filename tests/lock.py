@@ -6,6 +6,7 @@
 |---|---|---|
 | requirements.txt | everything, with torch's CPU build | `make install`, tests |
 | requirements/router.txt | the router | image `router` |
+| requirements/load.txt | what the load test needs beside the router | image `load` |
 | requirements/serving.txt | TorchServe and its workers, without torch | image `torchserve` |
 | requirements/torch-cpu.txt, torch-cuda.txt | torch alone; torch with CUDA's packages | both of these |
 
@@ -33,6 +34,8 @@ WHOLE = f"""{HEAD}# On Linux torch is PyTorch's CPU build, which PyPI does not h
 """
 ROUTER = ("postgres", "redis", "otel")
 """Extras of the router's image."""
+LOAD = ("load",)
+"""Extras of the load test's image, which is laid over the router's."""
 SERVING = ("serving", "voice", "vision")
 """Extras of TorchServe's image."""
 SHARED = ("httptools", "msgspec", "numpy", "pydantic", "pyyaml", "rich")
@@ -52,12 +55,15 @@ def main() -> int:
     cpu = _cpu_torch(every["torch"])
     plain = {name: entry for name, entry in every.items() if not CUDA.fullmatch(name)}
     router = _resolve([*base, *(w for extra in ROUTER for w in extras[extra])], seed)
+    load = _resolve([*base, *(w for extra in (*ROUTER, *LOAD) for w in extras[extra])], seed)
     shared = [word for word in base if re.split(r"[<>=]", word)[0] in SHARED]
     serving = _resolve([*shared, *(w for extra in SERVING for w in extras[extra])], seed)
     cuda = {name: entry for name, entry in every.items() if name == "torch" or CUDA.fullmatch(name)}
     serving = {name: entry for name, entry in serving.items() if name not in cuda}
     _write("requirements.txt", WHOLE, plain | {"torch": cpu})
     _write("requirements/router.txt", HEAD, router)
+    over = {name: entry for name, entry in load.items() if name not in router}
+    _write("requirements/load.txt", HEAD, over)
     _write("requirements/serving.txt", HEAD, serving)
     _write("requirements/torch-cpu.txt", f"{HEAD}--extra-index-url {CPU_INDEX}\n", {"torch": cpu})
     _write("requirements/torch-cuda.txt", HEAD, cuda)

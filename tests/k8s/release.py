@@ -20,6 +20,7 @@ LAB: dict[str, Any] = {
         "defaults": {"drainDelay": 4, "drainGrace": 20, "startSeconds": 400},
         "groups": {"small": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}},
     },
+    "loadTest": {"image": IMAGE},
     "hooks": {"seconds": 120},
 }
 SEVERAL: dict[str, Any] = {"router": {"replicas": 2}, "config": {"ledger": None, "budgets": []}}

@@ -97,6 +97,33 @@ def test_pods_are_locked_down(cluster: Cluster, report: Row) -> None:
     )
 
 
+def test_a_load_test_as_a_job(cluster: Cluster, release: Release, report: Row) -> None:
+    """Locust in a pod of the release, as locked down as the others; its verdict is the Job's."""
+    done = release.apply({"loadTest": {"enabled": True}})
+    assert done.returncode == 0, done.stderr
+    job = f"{release.name}-load-{release.history()[-1]['revision']}"
+    cluster.until(lambda: cluster.tried("logs", f"job/{job}").returncode == 0, 60, "a load test")
+    status = "grep -E '^(Uid|CapEff):' /proc/1/status; touch /opt/x || echo read-only"
+    said = cluster.tried("exec", f"job/{job}", "--", "sh", "-c", status)
+    assert said.stdout.split()[1] == "65532", said
+    assert {"0000000000000000", "read-only"} <= set(said.stdout.split())
+
+    def ended() -> bool:
+        found = json.loads(cluster.kubectl("get", "job", job, "-o", "json"))["status"]
+        return "succeeded" in found or "failed" in found
+
+    cluster.until(ended, 180, "an end of the load test")
+    log = cluster.kubectl("logs", f"job/{job}")
+    assert "VERDICT: held" in log, log
+    state = json.loads(cluster.kubectl("get", "job", job, "-o", "json"))["status"]
+    assert state.get("succeeded") == 1
+    told = next(line for line in log.splitlines() if line.startswith("calls "))
+    report.seen(
+        "`loadTest.enabled`: Locust's profile `smoke` as a Job, against the Service",
+        f"VERDICT: held, and the Job succeeded; {told.partition(';')[0]}; user 65532, no capabilities, read-only root",
+    )
+
+
 def test_upgrade_under_load(cluster: Cluster, release: Release, report: Row) -> None:
     """New routers and a new TorchServe while calls come: not one fails."""
     callers = release.callers(100, 5)

@@ -12,7 +12,10 @@ from tests.pins import CUDA, ROOT, entries, hashes, pin, written
 
 FILES = (
     "requirements.txt",
-    *(f"requirements/{name}.txt" for name in ("router", "serving", "torch-cpu", "torch-cuda")),
+    *(
+        f"requirements/{name}.txt"
+        for name in ("router", "load", "serving", "torch-cpu", "torch-cuda")
+    ),
 )
 WHOLE = entries((ROOT / "requirements.txt").read_text())
 
@@ -30,7 +33,7 @@ def test_every_pin_has_hashes(file):
         assert written(entry, hashes(entry)) == entry
 
 
-@pytest.mark.parametrize("file", FILES[1:4])
+@pytest.mark.parametrize("file", FILES[1:5])
 def test_images_run_what_the_tests_ran(file):
     """The pins and hashes of an image are those of requirements.txt."""
     for name, entry in held(file).items():
@@ -45,10 +48,18 @@ def test_cuda_is_only_where_it_was_asked_for():
     assert all(name == "torch" or CUDA.fullmatch(name) for name in cuda)
     assert pin(cuda["torch"]) == pin(WHOLE["torch"])
     assert hashes(cuda["torch"]) != hashes(WHOLE["torch"])
-    for file in FILES[:4]:
+    for file in FILES[:5]:
         assert not [name for name in held(file) if CUDA.fullmatch(name)]
     assert "torch" not in held("requirements/serving.txt")
     assert "torch" not in held("requirements/router.txt")
+
+
+def test_the_load_test_is_laid_over_the_router():
+    """Its own packages and no others: one version of each, wherever Python finds it."""
+    router, load = held("requirements/router.txt"), held("requirements/load.txt")
+    assert {"locust", "matplotlib"} <= set(load)
+    assert not set(router) & set(load)
+    assert "torch" not in load
 
 
 def test_what_the_project_needs_is_pinned():

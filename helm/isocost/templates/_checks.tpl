@@ -50,6 +50,9 @@ What values.schema.json cannot say: every fault is told, with what to write inst
 {{- if and .Values.loadTest.enabled (not (or .Values.loadTest.existingSecret .Values.devKey.enabled)) -}}
 {{- $faults = append $faults "loadTest.existingSecret: the load test needs a caller's key; name the Secret that holds it" -}}
 {{- end -}}
+{{- if and (hasKey .Values.loadTest.files (printf "%s.yaml" .Values.loadTest.profile)) (not (hasKey .Values.loadTest.files "objectives.yaml")) -}}
+{{- $faults = append $faults (printf "loadTest.files: add objectives.yaml with an entry %s; a run without objectives has no verdict" .Values.loadTest.profile) -}}
+{{- end -}}
 
 {{- range $place, $spec := merge (dict "router" .Values.router) (include "isocost.scaled" $groups | fromYaml) -}}
 {{- $scaling := $spec.autoscaling -}}

@@ -26,7 +26,10 @@ RUN = Path(os.environ.get("ISOCOST_K8S_RUN", "/var/tmp/isocost-lab"))
 INSIDE = ["nsenter", "--net=/run/netns/k8slab"]
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 TOOLS = ("etcd", "containerd", "runc", "kubectl", "conntrack", "iptables", "podman", "openssl")
-IMAGES = ("localhost/isocost/router:dev", "localhost/isocost/torchserve:dev", "localhost/pause:lab")
+IMAGES = (
+    *(f"localhost/isocost/{name}:dev" for name in ("router", "load", "torchserve")),
+    "localhost/pause:lab",
+)
 CHART = HERE.parents[2] / "helm" / "isocost"
 
 
@@ -42,7 +45,7 @@ def why_not() -> str:
     lacking = [name for name in TOOLS if shutil.which(name) is None]
     if lacking:
         return f"{lacking[0]} is not installed"
-    if any(run("podman", "image", "exists", name).returncode for name in IMAGES[:2]):
+    if any(run("podman", "image", "exists", name).returncode for name in IMAGES[:-1]):
         return "the images are missing; run `make image`"
     return ""
 
@@ -171,7 +174,7 @@ class Cluster:
 
 def _archive() -> Path:
     """The images as one file; made anew only when one of them changed."""
-    if run("podman", "image", "exists", IMAGES[2]).returncode:
+    if run("podman", "image", "exists", IMAGES[-1]).returncode:
         _pause()
     ids = must("podman", "image", "inspect", "--format", "{{.Id}}", *IMAGES)
     file = Path("/var/tmp") / f"isocost-images-{hashlib.sha256(ids.encode()).hexdigest()[:12]}.tar"
@@ -202,4 +205,4 @@ def _pause() -> None:
         shutil.copy(program, Path(folder) / "pause")
         recipe = 'FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause", "-P"]\n'
         Path(folder, "Dockerfile").write_text(recipe)
-        must("podman", "build", "--quiet", "--format", "docker", "--tag", IMAGES[2], folder)
+        must("podman", "build", "--quiet", "--format", "docker", "--tag", IMAGES[-1], folder)

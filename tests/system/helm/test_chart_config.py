@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from load_tests import run as load_run
+from load_tests.profile import read_profile
 from router.cli import serve
 from router.cli.check import load
 from router.config import parse
@@ -154,7 +155,34 @@ def test_programs_understand_their_arguments(name: str, monkeypatch: pytest.Monk
     for whose, other, _ in containers(documents):
         if whose.endswith("/load"):
             monkeypatch.setattr(sys, "argv", ["run", *other["args"]])
-            assert load_run.arguments().host == "http://gate-router:8080"
+            asked = load_run.arguments()
+            assert asked.host == "http://gate-router:8080"
+            assert asked.sandbox == "http://gate-sandbox:8090"
+            assert asked.wait == 600
+
+
+def test_a_load_test_takes_profiles_and_objectives_of_ones_own(tmp_path: Path) -> None:
+    """They are mounted as they were written, where the arguments say; the load test reads them."""
+    files = {
+        "mine.yaml": "users: 2\nseconds: 5\nrate: {0: 4, 2: 8}\nmix: {Chat: 1}\n",
+        "objectives.yaml": "mine: {error_share: 0.00001}\n",
+    }
+    on = {"loadTest": {"enabled": True, "profile": "mine", "files": files}}
+    documents = render(RENDERS["dev"], values=on)
+    job = named(documents, "Job", "isocost-load-1")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "isocost/load:0.1.0"
+    (place,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "own")
+    assert container["args"][:2] == [
+        f"--profile={place}/mine.yaml",
+        f"--objectives={place}/objectives.yaml",
+    ]
+    data = named(documents, "ConfigMap", "isocost-load-1")["data"]
+    for name, text in data.items():
+        (tmp_path / name).write_text(text)
+    assert read_profile(tmp_path / "mine.yaml").rate == {0: 4, 2: 8}
+    read = load_run.read_objectives(tmp_path / "objectives.yaml", "mine")
+    assert read.error_share == 0.00001
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ SCHEMA: list[tuple[str, Any, str]] = [
     ("torchserve.groups.small.models", "minilm", "array"),
     ("torchserve.groups.Small", {"models": ["minilm"]}, "Small"),
     ("torchserve.groups.a-name-that-is-too-long", {}, "a-name-that-is-too-long"),
+    ("loadTest.profile", "mine.yaml", "profile"),
+    ("loadTest.files", {"Mine": "users: 1"}, "Mine"),
     ("secrets.env.OPENAI_API_KEY", "sk-live", "object"),
     ("secrets.env.OPENAI_API_KEY", {"secret": "vendors"}, "key"),
     ("secrets.env", {"1KEY": {"secret": "a", "key": "b"}}, "1KEY"),
@@ -241,6 +243,11 @@ TOGETHER: list[tuple[Any, dict[str, Any], str]] = [
         CPU,
         at("loadTest.enabled", True),
         "loadTest.existingSecret: the load test needs a caller's key",
+    ),
+    (
+        DEV,
+        at("loadTest", {"profile": "mine", "files": {"mine.yaml": "users: 1"}}),
+        "loadTest.files: add objectives.yaml with an entry mine",
     ),
     ((), {}, "config: names no backends and routes; start from a profile"),
 ]

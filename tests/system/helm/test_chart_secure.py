@@ -146,7 +146,24 @@ def test_only_downloads_let_models_out() -> None:
     documents = render(RENDERS["cpu-open"])
     chosen = named(documents, "NetworkPolicy", "isocost-download-embed")["spec"]
     assert chosen["podSelector"]["matchLabels"]["isocost.io/group"] == "embed"
-    assert [rule["ports"][0]["port"] for rule in chosen["egress"]] == [53, 443]
+    assert [rule["ports"][0]["port"] for rule in chosen["egress"]] == [53, 443, 3141]
+
+
+def test_a_load_test_reaches_routers_and_sandbox_only_while_it_is_on() -> None:
+    """Faults are set in the sandbox, where there is one; without a load test nobody may come in its name."""
+
+    def reached(values: dict[str, Any]) -> tuple[list[int], list[bool]]:
+        documents = render(RENDERS["dev"], values=values)
+        ports = [rule["ports"][0]["port"] for rule in _allowed(documents, "load", "egress")]
+        into = [
+            "'load'" in str(_allowed(documents, part, "ingress")) for part in ("router", "sandbox")
+        ]
+        return ports, into
+
+    on, alone = {"loadTest": {"enabled": True}}, {"sandbox": {"enabled": False}}
+    assert reached(on) == ([53, 8080, 8090], [True, True])
+    assert reached(on | alone) == ([53, 8080], [True, False])
+    assert reached({}) == ([], [False, False])
 
 
 @pytest.mark.parametrize("name", RENDERS)

@@ -29,7 +29,7 @@ def why_not() -> str:
         return "not asked for; `make image` builds the images and tries them"
     if shutil.which("podman") is None:
         return "podman is not installed"
-    for target in ("router", "torchserve"):
+    for target in ("router", "load", "torchserve"):
         name = f"localhost/isocost/{target}:{TAG}"
         if subprocess.run(["podman", "image", "exists", name], check=False).returncode:
             return f"there is no image {name}; run `make image`"

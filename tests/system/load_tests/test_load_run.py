@@ -68,11 +68,20 @@ def test_an_open_loop_hides_neither_errors_nor_waits(box, tmp_path):
 
 
 def test_a_run_that_cannot_begin_says_why(tmp_path):
-    """A host without a sandbox cannot have faults: exit code 2, and no verdict."""
+    """A host without a sandbox for faults, or that is not ready, or no objectives: exit code 2, and no verdict."""
     done = run(tmp_path, "--profile", "vendor-outage", "--host", "http://127.0.0.1:9")
     assert done.returncode == 2
     assert "--sandbox" in done.stdout
     assert "VERDICT" not in done.stdout
+    for options, word in (
+        (("--host", "http://127.0.0.1:9", "--wait", "0.3"), "did not answer for 0.3 s"),
+        (("--objectives", str(tmp_path / "mine.yaml")), "has no entry smoke"),
+    ):
+        (tmp_path / "mine.yaml").write_text("other: {error_share: 0}\n")
+        done = run(tmp_path, "--profile", "smoke", *options)
+        assert done.returncode == 2
+        assert word in done.stdout.replace("\n", " ")
+        assert "VERDICT" not in done.stdout
 
 
 def test_smoke_with_a_router_of_its_own_holds(tmp_path):

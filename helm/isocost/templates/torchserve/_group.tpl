@@ -163,6 +163,11 @@ initContainers:
       {{- if eq $store.kind "download" }}
       - name: ISOCOST_CACHE
         value: /archives/.cache
+      # Where the clients of the two hubs keep what they fetch, which may be more than /tmp holds.
+      - name: HF_HOME
+        value: /archives/.cache/hub
+      - name: TORCH_HOME
+        value: /archives/.cache/torch
       {{- end }}
       {{- with .spec.extraEnv }}
       {{- toYaml . | nindent 6 }}
