@@ -34,6 +34,7 @@ from .record import (
     Sweep,
 )
 from .store import Store, _silent
+from .turn import Turn
 from .writer import Job, Timing, Writer
 
 TICK = 0.05
@@ -89,6 +90,15 @@ class Ledger:
             timing=timing or Timing(),
             backlog=backlog,
         )
+        self._turn = None
+        if connection.prompt:
+            self._turn = Turn(
+                self._store,
+                self._writer,
+                finished=self._finish,
+                failed=self._lost,
+                hand=lambda jobs: self._hand(*jobs),
+            )
         self._writer.start()
 
     @classmethod
@@ -229,7 +239,10 @@ class Ledger:
         self._waiting[job] = None
         if self._watch is None:
             self._watch = self._loop.call_later(TICK, self._look)
-        self._hand(job)
+        if self._turn is not None and isinstance(move, (Reserve, Dispatch)):
+            self._turn.take(job)
+        else:
+            self._hand(job)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -287,6 +300,13 @@ class Ledger:
                 self._frozen |= {event.price}
             self._on_event(event)
         self._write_allowance()
+
+    def _lost(self, jobs: list[Job]) -> None:
+        """In the loop: the store went away; it may have been committed, and nothing is sent."""
+        for job in jobs:
+            self._waiting.pop(job, None)
+            self._undo(job.move)
+            _answer(job, StoreDown("The ledger cannot be reached now; nothing was sent."))
 
     def _undo_done(self, job: Job) -> None:
         if job.result is True or isinstance(job.result, Hold):
