@@ -35,7 +35,7 @@ from .record import (
 )
 from .store import Store, _silent
 from .turn import Turn
-from .writer import Job, Timing, Writer
+from .writer import LINGER, Job, Timing, Writer
 
 TICK = 0.05
 """Seconds between looks at who has waited too long."""
@@ -255,7 +255,15 @@ class Ledger:
         """Never handed over in this turn of the loop: a call's record is written before it."""
         self._outbox.append(Job(move))
         if self._handing is None:
-            self._handing = self._loop.call_later(COLLECT, self._hand)
+            if self._turn is None:
+                self._handing = self._loop.call_later(COLLECT, self._hand)
+            else:
+                self._handing = self._loop.call_later(COLLECT + LINGER, self._settle)
+
+    def _settle(self) -> None:
+        self._handing = None
+        jobs, self._outbox = self._outbox, []
+        self._turn.settle(jobs)
 
     def _hand(self, *more: Job) -> None:
         """Give the writer what was collected, in its order, and then *more*."""

@@ -55,7 +55,12 @@ class Turn:
         if asked and not self._done(asked):
             self._hand(asked)
 
-    def _done(self, jobs: list[Job]) -> bool:
+    def settle(self, jobs: list[Job]) -> None:
+        """Write *jobs*, that nobody waits for, unless others are to be written before them."""
+        if len(jobs) > MOST or self._writer.owes or not self._done(jobs, awaited=False):
+            self._hand(jobs)
+
+    def _done(self, jobs: list[Job], *, awaited: bool = True) -> bool:
         """Whether that is the end of it; else nothing was done."""
         writer, store = self._writer, self._store
         if writer.wants or not writer.turn.acquire(blocking=False):
@@ -68,7 +73,7 @@ class Turn:
         except (Busy, Refused):
             return False
         except Exception as exc:  # noqa: BLE001 - the writer looks at each of a bad batch alone
-            if not store.driver.away(exc):
+            if not awaited or not store.driver.away(exc):
                 return False
             self._failed(jobs)
             return True

@@ -94,6 +94,11 @@ class Writer(Thread):
         self._next = dict.fromkeys(("poll", "sweep", "prune"), 0.0)
         self._next["prune"] = time.monotonic() + timing.prune
 
+    @property
+    def owes(self) -> bool:
+        """Moves were given to it that it has not written."""
+        return bool(self._later or self._urgent) or not self.queue.empty()
+
     def stop(self, grace: float) -> None:
         """Write what is queued, for *grace* seconds at most, then end."""
         self._stop_by = time.monotonic() + grace
