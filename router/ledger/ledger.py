@@ -35,7 +35,7 @@ from .record import (
 )
 from .store import Store, _silent
 from .turn import Turn
-from .writer import LINGER, Job, Timing, Writer
+from .writer import BATCH, LINGER, Job, Timing, Writer
 
 TICK = 0.05
 """Seconds between looks at who has waited too long."""
@@ -207,8 +207,12 @@ class Ledger:
 
     async def reconcile(self, bills: Sequence[Bill]) -> list[bool]:
         """Settle captured attempts by the vendor's record. Whether each was still captured."""
-        now = self._now()
-        return list(await asyncio.gather(*[self._do(Reconcile(bill, now)) for bill in bills]))
+        now, done = self._now(), []
+        # A few at a time: each has the whole timeout to wait for.
+        for at in range(0, len(bills), BATCH):
+            some = [self._do(Reconcile(bill, now)) for bill in bills[at : at + BATCH]]
+            done += await asyncio.gather(*some)
+        return done
 
     async def written(self) -> None:
         """Wait until everything that was queued before is written. Raises StoreDown."""
@@ -255,24 +259,19 @@ class Ledger:
         """Never handed over in this turn of the loop: a call's record is written before it."""
         self._outbox.append(Job(move))
         if self._handing is None:
-            if self._turn is None:
-                self._handing = self._loop.call_later(COLLECT, self._hand)
-            else:
-                self._handing = self._loop.call_later(COLLECT + LINGER, self._settle)
+            wait, give = COLLECT, self._hand
+            if self._turn is not None:
+                wait, give = COLLECT + LINGER, partial(self._hand, to=self._turn.settle)
+            self._handing = self._loop.call_later(wait, give)
 
-    def _settle(self) -> None:
-        self._handing = None
-        jobs, self._outbox = self._outbox, []
-        self._turn.settle(jobs)
-
-    def _hand(self, *more: Job) -> None:
-        """Give the writer what was collected, in its order, and then *more*."""
+    def _hand(self, *more: Job, to: Callable[[list[Job]], None] | None = None) -> None:
+        """Give what was collected, in its order, and then *more*; to the writer, else *to*."""
         if self._handing is not None:
             self._handing.cancel()
             self._handing = None
         jobs, self._outbox = self._outbox, []
         jobs += more
-        self._writer.queue.put(jobs)
+        (to or self._writer.queue.put)(jobs)
 
     def _look(self) -> None:
         """Fail who has waited too long, and make a call that hangs end."""

@@ -1,23 +1,23 @@
-"""Reserve and dispatch in the loop's own thread: who waits, waits for the transaction alone.
+"""Reserve, dispatch and settle in the loop's own thread: who waits, waits for a transaction alone.
 
-On SQLite a transaction takes some 0.1 ms and, with `synchronous=NORMAL`, never waits for the disk. The
-way to the writer's thread and back takes longer, and both threads then take turns with the
-interpreter. So all that is asked in one turn of the loop is run at its end, as one transaction. The
-loop waits for nobody: where the writer's thread uses the store, another process writes to it, rows
-of a new window are needed, or settlements have to be written first, the thread does it as ever.
+On SQLite that takes some 0.1 ms and, with `synchronous=NORMAL`, never waits for the disk. The way
+to the writer's thread and back takes longer, and both threads then take turns with the interpreter.
+So what is reserved in one turn of the loop is written at its end, as one transaction.
+
+The loop waits for nobody. Where the writer's thread uses the store, another process writes to it,
+the rows of a window have to be made, or settlements must be written first, nothing is done here and
+the thread does it as ever. What the thread was given stays before what comes later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
-from .record import Event
+from .record import Event, Move
 from .store import Busy, Refused, Store
 from .writer import Job, Writer
 
-log = logging.getLogger("isocost.ledger")
 MOST = 64
 """Moves in one turn: the loop has others to serve."""
 
@@ -66,7 +66,7 @@ class Turn:
         if writer.wants or not writer.turn.acquire(blocking=False):
             return False
         try:
-            moves = [job.move for job in jobs]
+            moves: list[Move] = [job.move for job in jobs]  # type: ignore[misc]
             if not writer.up or not store.known(moves):
                 return False
             results, events = store.run(moves, unless_refused=True, wait=False)
