@@ -123,15 +123,19 @@ async def test_a_settlement_does_not_overtake_what_the_writer_has(tmp_path: Path
 async def test_what_the_writer_was_given_comes_first():
     """A settlement goes the same way as what it may belong to."""
     handed: list[Job] = []
+    store = SimpleNamespace(known=lambda moves: True, run=lambda moves, **how: ([True], []))
     writer = SimpleNamespace(owes=True, wants=False, up=True, turn=threading.Lock())
     turn = Turn(
-        object(),  # type: ignore[arg-type] - it must not be used
+        store,  # type: ignore[arg-type]
         writer,  # type: ignore[arg-type]
         finished=lambda jobs, events: None,
         failed=lambda jobs: None,
         hand=handed.extend,
     )
     job = Job(Settle("r", 1, "", 0.0))
+    turn.settle([job])
+    assert handed == [job]
+    writer.owes = False
     turn.settle([job])
     assert handed == [job]
 
