@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from router.core.call import Call
 from router.core.ending import Ending
+from router.core.errors import RouterError
 from router.core.money import usd
 
 Form = Literal["text", "json"]
@@ -85,6 +86,8 @@ def call(call: Call, ending: Ending) -> None:
         "cost_usd": usd(ending.cost),
         "attempts": trail.sent if trail is not None else 0,
     }
+    if ending.reason:
+        about["reason"] = ending.reason
     if ending.cache:
         about["cache"] = ending.cache
     if ending.first is not None:
@@ -95,6 +98,7 @@ def call(call: Call, ending: Ending) -> None:
     log.info("call", extra={"about": about})
 
 
-def refused(call_id: str, wire: str, status: int) -> None:
+def refused(call_id: str, wire: str, error: RouterError) -> None:
     """The line of a request that never became a call."""
-    log.info("refused", extra={"about": {"id": call_id, "wire": wire, "status": status}})
+    about = {"id": call_id, "wire": wire, "status": error.status, "reason": error.code}
+    log.info("refused", extra={"about": about})

@@ -30,6 +30,7 @@ from router.config import ConfigError, LedgerConfig, read
 from router.core.api import Endpoint
 from router.core.call import NOTHING, Call, Usage, added
 from router.core.ending import Ending
+from router.core.errors import RouterError
 from router.core.gate import Clock
 from router.core.money import pico
 from router.core.service import Service
@@ -182,11 +183,11 @@ class Runtime:
         """The trace of a call that comes with these headers; None while traces are off."""
         return None if self.tracing is None else self.tracing.begin(headers)
 
-    def refused(self, call_id: str, wire: str, status: int) -> None:
+    def refused(self, call_id: str, wire: str, error: RouterError) -> None:
         """Count a request that never became a call."""
-        self.telemetry.refused(wire, status)
+        self.telemetry.refused(wire, error.status)
         if self._log_calls:
-            logs.refused(call_id, wire, status)
+            logs.refused(call_id, wire, error)
 
     def used(self, key: str) -> Mapping[Task, Usage]:
         """What the calls of *key* have used since the process began."""

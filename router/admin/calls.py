@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from router.core.money import usd
 from router.journal.query import Wanted, pick, row
-
-By = Literal["day", "route", "key", "team", "backend"]
+from router.journal.savings import By, Saving, summed, total
 
 
 def day(text: str) -> tuple[float, float]:
@@ -30,18 +30,17 @@ def newest(folder: Path, wanted: Wanted, most: int) -> list[dict[str, Any]]:
 
 
 def sums(folder: Path, wanted: Wanted, by: By) -> Iterator[dict[str, Any]]:
-    """Calls, their cost, and what their baselines would have cost, per day, route, key ...
-
-    Calls without a baseline are counted and cost, and save nothing.
-    """
-    found: dict[str, list[int]] = {}
-    for record in pick(folder, wanted):
-        at = datetime.fromtimestamp(record.created, UTC).date().isoformat()
-        name = at if by == "day" else str(getattr(record, by) or "")
-        one = found.setdefault(name, [0, 0, 0])
-        one[0] += 1
-        one[1] += record.cost
-        one[2] += record.saved or 0
+    """Calls, their cost, and what their baselines would have cost, per day, route, key ..."""
+    found: dict[str, list[Saving]] = {}
+    for (at, name, _), saving in summed(pick(folder, wanted), ZoneInfo("UTC"), by).items():
+        found.setdefault(at if by == "day" else name, []).append(saving)
     for name in sorted(found):
-        count, cost, saved = found[name]
-        yield {by: name, "calls": count, "cost_usd": usd(cost), "saved_usd": usd(saved)}
+        whole = total(found[name])
+        yield {
+            by: name,
+            "calls": whole.calls + whole.unstated,
+            "cost_usd": usd(whole.cost + whole.unstated_cost),
+            "baseline_usd": usd(whole.baseline),
+            "not_stated": whole.unstated,
+            "saved_usd": usd(whole.saved),
+        }

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 
 from router.config import Config, ConfigError, LedgerConfig
-from router.ledger.database import address, engine, upgrade
+from router.ledger.database import address, engine, there, upgrade
 from router.secrets import named
 
 
@@ -29,7 +29,24 @@ def where(config: Config, env: Mapping[str, str], state: Path) -> URL | None:
         raise ConfigError(f"ledger: {exc}") from exc
 
 
+def existing(url: URL) -> Engine:
+    """The store, where one was made. Raises ConfigError where not, and SQLAlchemyError."""
+    if not there(url):
+        raise ConfigError(
+            f"{shown(url)}: no ledger there; a router makes it when it starts "
+            "(--config and --state as for the router), or `isocost ledger migrate`"
+        )
+    return opened(url)
+
+
+def shown(url: URL) -> str:
+    """Where it is, without a password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
 def opened(url: URL) -> Engine:
-    """The store, brought up to date. Raises SQLAlchemyError when it is away."""
+    """The store, brought up to date or made. Raises SQLAlchemyError when it is away."""
     upgrade(url)
     return engine(url)

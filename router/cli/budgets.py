@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from router.admin import shown
+from router.admin.store import existing
 from router.cli import parser
 from router.cli.journal import terminal
 from router.cli.keys import places, store
@@ -30,7 +31,7 @@ def main(words: list[str]) -> int:
     options.add_argument("--thaw", metavar="PRICE", help="use this price again")
     given = options.parse_args(words)
     try:
-        return _run(given, store(given)[0])
+        return _run(given, existing(store(given)[0]))
     except ConfigError as exc:
         print(f"isocost budgets: {exc}", file=sys.stderr)
         return 2

@@ -21,17 +21,18 @@ from pathlib import Path
 import msgspec
 from rich.box import SIMPLE
 from rich.table import Table
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from router.admin import shown
-from router.admin.store import opened, where
+from router.admin.store import existing, opened, where
+from router.admin.store import shown as placed
 from router.admin.wanted import Wanted, WrongKey, duration, row
 from router.cli import parser
 from router.cli.journal import terminal
 from router.config import Config, ConfigError, read
 from router.ledger import keys
-from router.ledger.database import address
+from router.ledger.database import address, there
 from router.ledger.keys import KeyMissing, KeyRow, KeyTaken
 
 
@@ -78,7 +79,8 @@ def places(options: argparse.ArgumentParser) -> None:
 def main(words: list[str]) -> int:
     options = arguments(words)
     try:
-        return _run(options, *store(options))
+        url, config = store(options)
+        return _run(options, _opened(url, making=options.what == "create"), config)
     except (ConfigError, WrongKey, KeyTaken, KeyMissing) as exc:
         print(f"isocost keys: {exc}", file=sys.stderr)
         return 2
@@ -89,8 +91,17 @@ def main(words: list[str]) -> int:
         return 1
 
 
-def store(options: Namespace) -> tuple[Engine, Config | None]:
-    """The store that --ledger names, else the configuration's. Raises ConfigError."""
+def _opened(url: URL, *, making: bool) -> Engine:
+    """The store. Only a new key makes one, before the first router starts, and says so."""
+    if not making:
+        return existing(url)
+    if not there(url):
+        print(f"a new ledger is made: {placed(url)}", file=sys.stderr)
+    return opened(url)
+
+
+def store(options: Namespace) -> tuple[URL, Config | None]:
+    """The address that --ledger names, else the configuration's. Raises ConfigError."""
     config = read(options.config) if not options.ledger or options.config.exists() else None
     try:
         given = address(options.ledger) if options.ledger else None
@@ -103,7 +114,7 @@ def store(options: Namespace) -> tuple[Engine, Config | None]:
             f"{options.config} keeps no ledger, so no router knows keys or budgets: add "
             "`ledger: {}` to it and start the router again, or name a store with --ledger."
         )
-    return opened(given), config
+    return given, config
 
 
 def _run(options: Namespace, engine: Engine, config: Config | None) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from router.admin.store import opened, where
+from router.admin.store import existing, where
 from router.cli import parser
 from router.config import ConfigError, read
 from router.core.money import usd
@@ -73,7 +73,7 @@ def _migrate(url: URL) -> int:
 
 
 def _audit(url: URL) -> int:
-    made = opened(url)
+    made = existing(url)
     try:
         wrong = audit(made, kept_since=time.time() - Timing().keep)
     finally:

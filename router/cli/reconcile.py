@@ -16,8 +16,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.table import Table
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from router.admin import store
 from router.bills import deepl, elevenlabs, google, openai, sandbox
 from router.bills.books import DAY, Entry, Place, from_journal, from_ledger, same_model
 from router.bills.match import Drift, Result, compare
@@ -32,12 +34,10 @@ from router.core.money import usd
 from router.core.reply import Reply
 from router.core.service import Service
 from router.journal.query import moment
-from router.ledger.database import address, engine
 from router.ledger.ledger import Ledger
 from router.ledger.record import Bill, StoreDown
 from router.pipeline import World, build
 from router.plan import Backend
-from router.secrets import named
 
 READERS: dict[str, Callable[[bytes, Columns], Statement]] = {
     "openai": openai.read,
@@ -93,7 +93,7 @@ def _run(given: Namespace) -> int:
     places = _places(config, statement, given.backend)
     if given.vendor != "sandbox" and not given.all_accounts:
         _one_account(config, places)
-    where = _ledger(config, given.state)
+    where = store.where(config, os.environ, given.state)
     entries = _entries(statement, places, where, given)
     result = compare(statement, entries, _pricing(config, given.config, places), share=given.share)
     settled = 0
@@ -168,35 +168,18 @@ def _names(name: str) -> tuple[str, str]:
     return name, f"{name}-sandbox"
 
 
-def _ledger(config: Config, state: Path) -> str | None:
-    """Where money is kept; None: nowhere. Raises Refused."""
-    if config.ledger is None and not config.budgets:
-        return None
-    spec = config.ledger
-    if spec is not None and spec.url_env:
-        if not os.environ.get(spec.url_env):
-            raise Refused(f"ledger.url_env: environment variable {named(spec.url_env)} is not set")
-        return os.environ[spec.url_env]
-    if spec is not None and spec.url:
-        return spec.url
-    path = state / "ledger.db"
-    if not path.exists():
-        raise Refused(f"{path}: no ledger there; --state names the router's folder")
-    return f"sqlite:///{path.absolute()}"
-
-
 def _entries(
-    statement: Statement, places: dict[str, Place], where: str | None, given: Namespace
+    statement: Statement, places: dict[str, Place], where: URL | None, given: Namespace
 ) -> list[Entry]:
     if where is None:
         if not given.state.is_dir():
             raise Refused(f"{given.state}: no such folder; --state names the router's")
         return from_journal(given.state, places, statement.since - DAY, statement.end)
-    store = engine(address(where))
+    ledger = store.existing(where)
     try:
-        found = from_ledger(store, statement.vendors, statement.since - DAY, statement.end)
+        found = from_ledger(ledger, statement.vendors, statement.since - DAY, statement.end)
     finally:
-        store.dispose()
+        ledger.dispose()
     # Without --backend all count: one may have been taken out of the file since.
     return [e for e in found if e.backend in places] if given.backend else found
 
@@ -245,9 +228,9 @@ def _unsent(endpoint: Endpoint) -> Service:
     return send
 
 
-async def _settle(where: str, bills: list[Bill]) -> int:
+async def _settle(where: URL, bills: list[Bill]) -> int:
     """How many attempts were still captured, and are settled now. Raises StoreDown."""
-    ledger = await Ledger.open(where)
+    ledger = await Ledger.open(where.render_as_string(hide_password=False))
     try:
         return sum(await ledger.reconcile(bills))
     finally:

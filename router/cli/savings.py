@@ -1,20 +1,11 @@
-"""`isocost savings`: what each day cost, and what its baseline would have cost.
-
-Of every call that was answered and says what it used, the journal holds what the route's baseline
-would have cost for the same units. Of other calls (no answer, no usage, no baseline) no saving is
-claimed: they are shown apart, and what those cost that have a baseline is taken off the sum.
-"""
+"""`isocost savings`: what each day cost, and what its baseline would have cost."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -22,73 +13,16 @@ from router.cli import parser
 from router.cli.journal import Refused, arguments, terminal, wanted
 from router.core.money import PICO, usd
 from router.journal.query import pick
-from router.journal.record import Record
+from router.journal.savings import BY, Days, Saving, summed, total
 
 WIDTH = 40
 """Characters of the longest bar."""
 
 
-class Saving(msgspec.Struct):
-    """A day of one route against one baseline. Money in pico-dollars."""
-
-    calls: int = 0
-    cost: int = 0
-    baseline: int = 0
-    unstated: int = 0
-    """Calls of which nothing can be stated."""
-    unstated_cost: int = 0
-    lost: int = 0
-    """Of `unstated_cost`, what was paid on routes that have a baseline, and brought no answer."""
-
-    @property
-    def spent(self) -> int:
-        """What stands against the baseline."""
-        return self.cost + self.lost
-
-    @property
-    def saved(self) -> int:
-        return self.baseline - self.spent
-
-    @property
-    def share(self) -> float | None:
-        """Of the baseline's cost; None where it would have cost nothing."""
-        return self.saved / self.baseline if self.baseline else None
-
-
-Days = dict[tuple[str, str, str], Saving]
-"""(day, route or what else, baseline) -> what was saved."""
-
-
-def summed(found: Iterable[Record], zone: ZoneInfo, by: str = "route") -> Days:
-    """Savings by day, *by* (route, key, team, task) and baseline."""
-    days: Days = {}
-    for record in found:
-        day = datetime.fromtimestamp(record.created, zone).date().isoformat()
-        place = day, getattr(record, by) or "", record.baseline
-        saving = days.setdefault(place, Saving())
-        if record.saved is None:
-            saving.unstated += 1
-            saving.unstated_cost += record.cost
-            saving.lost += record.cost if record.baseline else 0
-        else:
-            saving.calls += 1
-            saving.cost += record.cost
-            saving.baseline += record.cost + record.saved
-    return dict(sorted(days.items()))
-
-
-def total(savings: Iterable[Saving]) -> Saving:
-    whole = Saving()
-    for saving in savings:
-        for name in whole.__struct_fields__:
-            setattr(whole, name, getattr(whole, name) + getattr(saving, name))
-    return whole
-
-
 def main(words: list[str]) -> int:
     options = parser("savings")
     arguments(options)
-    options.add_argument("--by", choices=("route", "key", "team", "task"), default="route")
+    options.add_argument("--by", choices=BY, default="route")
     options.add_argument("--plot", type=Path, help="a PNG of the days; without it, bars")
     given = options.parse_args(words)
     try:
@@ -111,15 +45,17 @@ def main(words: list[str]) -> int:
 
 
 def _table(days: Days, by: str) -> Table:
-    heads = ("day", by, "baseline", "calls", "cost $", "baseline $", "not stated", "their cost $")
-    table = Table(*heads, "saved $", "saved", show_footer=True)
+    named = ("day", "baseline") if by == "day" else ("day", by, "baseline")
+    heads = ("calls", "cost $", "baseline $", "not stated", "their cost $", "saved $", "saved")
+    table = Table(*named, *heads, show_footer=True)
     for column in table.columns:
         column.overflow = "fold"
-    for column in table.columns[3:]:
+    for column in table.columns[len(named) :]:
         column.justify = "right"
-    for place, saving in days.items():
+    for (day, name, baseline), saving in days.items():
+        place = (day, baseline) if by == "day" else (day, name, baseline)
         table.add_row(*place, *_cells(saving))
-    sums = ["all", "", "", *_cells(total(days.values()))]
+    sums = ["all", *[""] * (len(named) - 1), *_cells(total(days.values()))]
     for column, text in zip(table.columns, sums, strict=True):
         column.footer = text
     return table

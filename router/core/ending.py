@@ -24,3 +24,5 @@ class Ending(msgspec.Struct, frozen=True):
     error: str
     cache: str = ""
     """What the cache had to do with it (`Served.state`)."""
+    reason: str = ""
+    """The word of the error that the client was told; "" for an answer."""

@@ -27,6 +27,7 @@ from router.admin.store import opened
 from router.admin.wanted import Wanted, WrongKey, duration, row
 from router.journal.query import VERDICTS
 from router.journal.query import Wanted as Asked
+from router.journal.savings import By
 from router.ledger import books, keys
 from router.ledger.keys import KeyMissing, KeyTaken
 from router.pipeline import Pipeline
@@ -212,9 +213,7 @@ def _journal(folder: Path) -> APIRouter:
         return calls.newest(folder, asked, most)
 
     @api.get("/savings", summary="Cost, and what was saved against the baselines")
-    def savings(
-        asked: Annotated[Asked, Depends(_wanted)], by: calls.By = "day"
-    ) -> list[dict[str, Any]]:
+    def savings(asked: Annotated[Asked, Depends(_wanted)], by: By = "day") -> list[dict[str, Any]]:
         return list(calls.sums(folder, asked, by))
 
     return api

@@ -193,7 +193,7 @@ class Inference:
                 (b"x-isocost-reason", latin(reason(trail))),
             ]
         if not called:  # a call is counted by the pipeline, however it ended
-            self._runtime.refused(call_id, self._door.wire, error.status)
+            self._runtime.refused(call_id, self._door.wire, error)
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -47,7 +47,7 @@ class Asked:
             return
         except RouterError as exc:
             status, body = exc.status, self._door.error(exc)
-            self._runtime.refused(name_call(headers), self._door.wire, status)
+            self._runtime.refused(name_call(headers), self._door.wire, exc)
         answer = Response(body, status, media_type=self._door.content_type)
         await answer(scope, receive, send)
 

@@ -64,9 +64,12 @@ def _failed(exc: BaseException, seconds: float) -> Ending:
     kept = trail if isinstance(trail, Trail) else None
     if isinstance(exc, RouterError):
         verdict, status, text = _last(exc.verdict, kept), exc.status, str(exc)
+        reason = exc.code
     elif isinstance(exc, Exception):
         verdict, status, text = FAULT, 500, type(exc).__name__
+        reason = RouterError.code
     else:
         verdict, status, text = CANCELLED, 499, "the client left"
+        reason = "client_left"
     cost = kept.cost if kept else 0
-    return Ending(verdict, status, "", seconds, None, None, cost, kept, text)
+    return Ending(verdict, status, "", seconds, None, None, cost, kept, text, reason=reason)

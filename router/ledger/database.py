@@ -9,6 +9,7 @@ PostgreSQL by an advisory lock.
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from .migrations import HEAD
 from .sqlite import SqliteDriver
 from .store import Driver
 
+log = logging.getLogger("isocost.ledger")
 LOCK = 0x150C057
 """Of PostgreSQL's advisory locks, the one that upgrades take."""
 
@@ -100,7 +102,21 @@ def migrate(url: URL) -> str | None:
             found = _step(connection)
             if found != HEAD:
                 _run(connection)
+                done = "upgraded" if found else "made"
+                log.info("the ledger's tables were %s: schema %s", done, HEAD)
             return found
+    finally:
+        made.dispose()
+
+
+def there(url: URL) -> bool:
+    """Whether there is a ledger; nothing is made by asking. Raises SQLAlchemyError."""
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        return False
+    made = engine(url)
+    try:
+        with made.connect() as connection:
+            return _step(connection) is not None
     finally:
         made.dispose()
 
@@ -117,4 +133,5 @@ def _run(connection: Connection) -> None:
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each of its steps
     command.upgrade(config, "head")

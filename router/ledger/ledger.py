@@ -34,7 +34,8 @@ from .record import (
     Sweep,
 )
 from .store import Store, _silent
-from .writer import Job, Timing, Writer
+from .turn import Turn
+from .writer import BATCH, LINGER, Job, Timing, Writer
 
 TICK = 0.05
 """Seconds between looks at who has waited too long."""
@@ -89,6 +90,15 @@ class Ledger:
             timing=timing or Timing(),
             backlog=backlog,
         )
+        self._turn = None
+        if connection.prompt:
+            self._turn = Turn(
+                self._store,
+                self._writer,
+                finished=self._finish,
+                failed=self._lost,
+                hand=lambda jobs: self._hand(*jobs),
+            )
         self._writer.start()
 
     @classmethod
@@ -197,8 +207,12 @@ class Ledger:
 
     async def reconcile(self, bills: Sequence[Bill]) -> list[bool]:
         """Settle captured attempts by the vendor's record. Whether each was still captured."""
-        now = self._now()
-        return list(await asyncio.gather(*[self._do(Reconcile(bill, now)) for bill in bills]))
+        now, done = self._now(), []
+        # A few at a time: each has the whole timeout to wait for.
+        for at in range(0, len(bills), BATCH):
+            some = [self._do(Reconcile(bill, now)) for bill in bills[at : at + BATCH]]
+            done += await asyncio.gather(*some)
+        return done
 
     async def written(self) -> None:
         """Wait until everything that was queued before is written. Raises StoreDown."""
@@ -229,7 +243,10 @@ class Ledger:
         self._waiting[job] = None
         if self._watch is None:
             self._watch = self._loop.call_later(TICK, self._look)
-        self._hand(job)
+        if self._turn is not None and isinstance(move, (Reserve, Dispatch)):
+            self._turn.take(job)
+        else:
+            self._hand(job)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -242,16 +259,19 @@ class Ledger:
         """Never handed over in this turn of the loop: a call's record is written before it."""
         self._outbox.append(Job(move))
         if self._handing is None:
-            self._handing = self._loop.call_later(COLLECT, self._hand)
+            wait, give = COLLECT, self._hand
+            if self._turn is not None:
+                wait, give = COLLECT + LINGER, partial(self._hand, to=self._turn.settle)
+            self._handing = self._loop.call_later(wait, give)
 
-    def _hand(self, *more: Job) -> None:
-        """Give the writer what was collected, in its order, and then *more*."""
+    def _hand(self, *more: Job, to: Callable[[list[Job]], None] | None = None) -> None:
+        """Give what was collected, in its order, and then *more*; to the writer, else *to*."""
         if self._handing is not None:
             self._handing.cancel()
             self._handing = None
         jobs, self._outbox = self._outbox, []
         jobs += more
-        self._writer.queue.put(jobs)
+        (to or self._writer.queue.put)(jobs)
 
     def _look(self) -> None:
         """Fail who has waited too long, and make a call that hangs end."""
@@ -287,6 +307,13 @@ class Ledger:
                 self._frozen |= {event.price}
             self._on_event(event)
         self._write_allowance()
+
+    def _lost(self, jobs: list[Job]) -> None:
+        """In the loop: the store went away; it may have been committed, and nothing is sent."""
+        for job in jobs:
+            self._waiting.pop(job, None)
+            self._undo(job.move)
+            _answer(job, StoreDown("The ledger cannot be reached now; nothing was sent."))
 
     def _undo_done(self, job: Job) -> None:
         if job.result is True or isinstance(job.result, Hold):

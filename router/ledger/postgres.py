@@ -30,6 +30,8 @@ Rows = Sequence[Sequence[Any]]
 class PostgresDriver:
     """One connection to *url*. *patience*: seconds to wait for a lock, and for the server."""
 
+    prompt = False
+
     def __init__(self, url: URL, *, patience: float = 0.5) -> None:
         self.statements = Statements(dialect())  # type: ignore[no-untyped-call]
         self._info = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -75,7 +77,10 @@ class PostgresDriver:
             assert self._socket is not None
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def begin(self, *, durable: bool = True) -> None:
+    def tidy(self) -> None:
+        """Nothing to do: the server does it."""
+
+    def begin(self, *, durable: bool = True, wait: bool = True) -> None:
         if self._connection is None:
             raise psycopg.OperationalError("not connected")
         self._pipeline = self._connection.pipeline()

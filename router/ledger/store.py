@@ -33,10 +33,16 @@ class Refused(Exception):
     """A batch was given up, for a budget had no room."""
 
 
+class Busy(Exception):
+    """A batch was not begun, for others write to the store now."""
+
+
 class Driver(Protocol):
     """One connection to a database."""
 
     statements: Statements
+    prompt: bool
+    """A transaction takes less than a millisecond, whatever becomes of the disk or a network."""
 
     def connect(self) -> None: ...
     def close(self) -> None: ...
@@ -47,7 +53,13 @@ class Driver(Protocol):
     def abort(self) -> None:
         """Make a call that hangs fail, from another thread."""
 
-    def begin(self, *, durable: bool = True) -> None: ...
+    def begin(self, *, durable: bool = True, wait: bool = True) -> None:
+        """*wait* False: raise Busy instead of waiting for others. Only where it is `prompt`."""
+        ...
+
+    def tidy(self) -> None:
+        """What has to be done to the store from time to time, and may take long."""
+
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def fetch(self, sql: Statement, rows: Rows) -> list[tuple[Any, ...]]: ...
@@ -72,19 +84,36 @@ class Store:
         self._sql = driver.statements
         self._places: dict[str, Place] = {}
 
+    def known(self, batch: Iterable[Move]) -> bool:
+        """Whether all windows that the batch reserves in have their rows."""
+        places = self._places
+        return all(
+            places.get(place.key) is place
+            for move in batch
+            if isinstance(move, Reserve)
+            for place in move.places
+        )
+
     def run(
-        self, batch: Sequence[Move], *, unless_refused: bool = False, durable: bool = True
+        self,
+        batch: Sequence[Move],
+        *,
+        unless_refused: bool = False,
+        durable: bool = True,
+        wait: bool = True,
     ) -> tuple[list[Result], list[Event]]:
         """The result of each move, and what is to be told, once it is all committed.
 
         Raises what the driver raises: then nothing was done, unless the error came from the commit
         itself, when that is unknown. *unless_refused*: raises Refused when a budget has no room
         for one of them; nothing was done then either. Not *durable*: it may be lost when the
-        server crashes, though never in part and never before what was committed later.
+        server crashes, though never in part and never before what was committed later. Not *wait*:
+        raises Busy while others write; the batch must be `known`.
         """
-        self._open(batch)
+        if wait:
+            self._open(batch)
         driver = self.driver
-        driver.begin(durable=durable)
+        driver.begin(durable=durable, wait=wait)
         try:
             books = self._load(batch)
             results = [self._moves.run(books, move) for move in batch]

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import msgspec
@@ -78,6 +78,8 @@ class Writer(Thread):
         """Set once the store was reached, or could not be."""
         self.busy = float("inf")
         """Since when (monotonic) the store has been asked; infinite while it is not."""
+        self.turn, self.wants = Lock(), False
+        """Whose turn it is with the store, and whether this thread waits for it."""
         self.version = 0
         """Goes up when keys or frozen prices changed in the store."""
         self._store, self._prepare = store, prepare
@@ -91,6 +93,11 @@ class Writer(Thread):
         self._stop_by: float | None = None
         self._next = dict.fromkeys(("poll", "sweep", "prune"), 0.0)
         self._next["prune"] = time.monotonic() + timing.prune
+
+    @property
+    def owes(self) -> bool:
+        """Moves were given to it that it has not written."""
+        return bool(self._later or self._urgent) or not self.queue.empty()
 
     def stop(self, grace: float) -> None:
         """Write what is queued, for *grace* seconds at most, then end."""
@@ -112,7 +119,9 @@ class Writer(Thread):
                 self._went_down()
                 delay = min(max(delay * 2, BACKOFF[0]), BACKOFF[1])
                 self.ready.set()
-        self._store.driver.close()
+        with self.turn:
+            self.up = False
+            self._store.driver.close()
 
     def _over(self) -> bool:
         if self._stop_by is None:
@@ -129,8 +138,9 @@ class Writer(Thread):
 
     def _connect(self) -> None:
         self._prepare()
-        self._store.driver.connect()
-        self._poll()
+        with self.turn:
+            self._store.driver.connect()
+            self._poll()
         if not self.up:
             log.info("the ledger is reached")
         self.up = True
@@ -138,7 +148,8 @@ class Writer(Thread):
 
     def _went_down(self) -> None:
         self.up, self.busy = False, float("inf")
-        self._store.driver.close()
+        with self.turn:
+            self._store.driver.close()
         self._take(0.0)
         self._refuse()
 
@@ -181,6 +192,12 @@ class Writer(Thread):
         due = min(self._flush_at, *self._next.values())
         at_once = self._stopping or self._urgent
         self._take(0.0 if at_once else due - time.monotonic())
+        self.wants = True
+        with self.turn:
+            self.wants = False
+            self._turn()
+
+    def _turn(self) -> None:
         self.busy = time.monotonic()
         if self._urgent:
             self._reserve(_some(self._urgent))
@@ -189,6 +206,7 @@ class Writer(Thread):
             self._flush()
         if not self._stopping:
             self._unasked()
+        self._store.driver.tidy()
         self.busy = float("inf")
 
     def _reserve(self, jobs: list[Job]) -> None:

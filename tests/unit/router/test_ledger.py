@@ -146,9 +146,16 @@ async def test_only_scopes_with_a_budget_concern_a_call(tmp_path: Path):
         assert it.ledger.scopes(key="k", team="a") == (GLOBAL, TEAM)
 
 
-async def test_who_is_cancelled_between_answer_and_reading_holds_nothing(tmp_path: Path) -> None:
-    """The store has done it and said so; the caller leaves before it reads that."""
+@pytest.mark.parametrize("known", [True, False])
+async def test_who_is_cancelled_between_answer_and_reading_holds_nothing(
+    tmp_path: Path, *, known: bool
+) -> None:
+    """The store has done it and said so, in the loop or in its thread; the caller leaves before it
+    reads that."""
     async with opened(tmp_path, Budget(GLOBAL, "total", 100)) as tried:
+        if known:
+            tried.ledger.release(await tried.ledger.reserve(tried.ask(60, GLOBAL)))
+            await tried.ledger.written()
         finish = tried.ledger._finish
 
         def answered(jobs: Any, events: Any) -> None:
@@ -157,10 +164,12 @@ async def test_who_is_cancelled_between_answer_and_reading_holds_nothing(tmp_pat
                 task.cancel()
 
         tried.ledger._finish = answered  # type: ignore[method-assign]
+        tried.ledger._turn._finished = answered  # type: ignore[union-attr]
         task = asyncio.create_task(tried.ledger.reserve(tried.ask(60, GLOBAL), dispatched=True))
         with pytest.raises(asyncio.CancelledError):
             await task
         tried.ledger._finish = finish  # type: ignore[method-assign]
+        tried.ledger._turn._finished = finish  # type: ignore[union-attr]
         assert (await tried.sums())["global"] == (0, 0)
 
 

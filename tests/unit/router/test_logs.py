@@ -124,6 +124,25 @@ def test_calls_are_logged_when_asked_for(tmp_path: Path, kept: Kept):
     assert len(kept.text.splitlines()) == 2
 
 
+@json_only
+def test_a_line_says_in_one_word_why_there_is_no_answer(tmp_path: Path, kept: Kept):
+    """The `code` that the client was told: at the door, by the plan, and by what backends did."""
+    h = house(tmp_path, log_calls=True, paid=answering(v.FAULT, name="paid"))
+    told = [
+        h.ask(Client(a_body(), headers={"authorization": "Bearer wrong"})),
+        h.chat(model="nobody-has-it"),
+        h.chat(headers={"x-isocost-max-cost-usd": "0.0000000001"}),
+        h.chat(),
+    ]
+    words = [json.loads(client.body)["error"]["code"] for client in told]
+    assert [line["reason"] for line in kept.lines] == words
+    assert words[:2] == ["invalid_api_key", "model_not_found"]
+    assert len(set(words)) == len(words)
+    fine = house(tmp_path, log_calls=True)
+    fine.chat()
+    assert "reason" not in kept.lines[-1]
+
+
 def test_no_text_and_no_secret_is_in_a_line(tmp_path: Path, kept: Kept):
     """Neither prompt, answer nor key; and what a client chose cannot begin a line of its own."""
     h = house(tmp_path, log_calls=True, paid=answering(v.FAULT, name="paid"))

@@ -17,6 +17,7 @@ from router.cli import journal as journal_command
 from router.cli import savings
 from router.journal import Journal
 from router.journal.record import Record, made
+from router.journal.savings import BY, summed, total
 from tests.unit.router.test_journal import a_decision
 
 UTC = ZoneInfo("UTC")
@@ -41,10 +42,10 @@ def some_records(draw) -> list[Record]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(some_records(), st.sampled_from(["route", "key", "team", "task"]))
+@given(some_records(), st.sampled_from(BY))
 def test_savings_add_up(found, by):
     """Over all days: each call once; baseline less cost is what was stated of each call."""
-    whole = savings.total(savings.summed(found, UTC, by).values())
+    whole = total(summed(found, UTC, by).values())
     stated = [record for record in found if record.saved is not None]
     assert (whole.calls, whole.unstated) == (len(stated), len(found) - len(stated))
     assert whole.saved == sum(record.saved or 0 for record in stated)
@@ -58,7 +59,7 @@ def test_what_brought_no_answer_is_taken_off():
 
     good = msgspec.structs.replace(made(a_decision(saved=100)), baseline="gpt", cost=5)
     bad = msgspec.structs.replace(good, saved=None, cost=30)
-    (saving,) = savings.summed([good, bad], UTC).values()
+    (saving,) = summed([good, bad], UTC).values()
     assert (saving.saved, saving.spent, saving.baseline) == (70, 35, 105)
     assert saving.share == 70 / 105
 
@@ -66,8 +67,8 @@ def test_what_brought_no_answer_is_taken_off():
 def test_days_are_those_of_the_zone():
     """A call after midnight in Paris is of the next day there."""
     late = made(a_decision(created=MIDNIGHT - 1800))
-    assert {day for day, _, _ in savings.summed([late], UTC)} == {"2026-11-19"}
-    assert {day for day, _, _ in savings.summed([late], ZoneInfo("Europe/Paris"))} == {"2026-11-20"}
+    assert {day for day, _, _ in summed([late], UTC)} == {"2026-11-19"}
+    assert {day for day, _, _ in summed([late], ZoneInfo("Europe/Paris"))} == {"2026-11-20"}
 
 
 @pytest.fixture
