@@ -27,7 +27,7 @@ WINDOW = 30.0
 
 
 class Retries:
-    """The allowance of extra attempts. `deposit` once for each call, `acquire` per extra attempt."""
+    """The allowance of extra attempts: `deposit` once a call, `acquire` per extra attempt."""
 
     def __init__(
         self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 0.0
