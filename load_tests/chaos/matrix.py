@@ -46,7 +46,8 @@ class Lanes:
         """Everything."""
         before = os.getloadavg()[2]
         await asyncio.gather(self._busy(), self._quiet())
-        self.closing += _of_all(self.results)
+        if not self._only:
+            self.closing += _of_all(self.results)
         day, cores = time.strftime("%Y-%m-%d"), os.cpu_count()
         load = f"load average {os.getloadavg()[2]:.1f} on {cores} cores, {before:.1f} before"
         return Run(day, load, self.capacity, self.results, self.closing)
