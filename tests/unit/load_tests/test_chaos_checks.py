@@ -12,6 +12,8 @@ from load_tests.chaos.checks import Attempt, attempts, opened, reached, resumed,
 from load_tests.chaos.client import Got
 from load_tests.chaos.kinds import GOES_ON, RESUMED
 from load_tests.chaos.load import Seen
+from load_tests.chaos.programs import Use
+from load_tests.chaos.soak import grown
 
 
 def a_record(number: int, began: float, *tried: tuple[str, str, str], left: str = "") -> Any:
@@ -120,3 +122,28 @@ def test_continued_streams_have_to_be_there():
     assert resumed(seen, attempts([a_record(1, 0.0, *went_on)])).held
     seen[0].outcome = "broken"
     assert not resumed(seen, attempts([a_record(1, 0.0, *went_on)])).held
+
+
+@pytest.mark.parametrize("leaks", ["", "memory", "sockets", "files", "threads", "tasks"])
+def test_a_soak_finds_what_never_shrinks_again(leaks):
+    """A burst now and then is none; a little more after each fault is."""
+
+    def at(turn: int, name: str, least: int, burst: int) -> int:
+        more = turn * burst // 10 if name == leaks else 0
+        return least + more + (burst if turn % 4 == 3 else 0)
+
+    found = [
+        (
+            Use(
+                at(turn, "memory", 10**8, 10**8),
+                at(turn, "sockets", 20, 200),
+                at(turn, "files", 40, 200),
+                at(turn, "threads", 4, 20),
+            ),
+            at(turn, "tasks", 11, 50),
+        )
+        for turn in range(24)
+    ]
+    assert [c.name for c in grown(found) if not c.held] == (
+        [f"no growth of {leaks}"] if leaks else []
+    )
