@@ -7,6 +7,7 @@ is kept, and what left the configuration is gone from the next page.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -61,6 +62,10 @@ class Gates:
             "isocost_process_limit", "Calls that may be in progress.",
             registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self._tasks = Gauge(
+            "isocost_tasks", "Tasks of the event loop.",
+            registry=registry, multiprocess_mode="livesum",
+        )  # fmt: skip
         self._backends: set[str] = set()
         self._routes: set[str] = set()
 
@@ -71,6 +76,7 @@ class Gates:
         of = self._of_backend
         self._progress.set(admission.count)
         self._allowed.set(admission.limit)
+        self._tasks.set(_tasks())
         for backend in backends.values():
             gates, name = backend.gates, backend.name
             of["in_flight"].labels(name).set(gates.in_flight.count)
@@ -91,6 +97,13 @@ class Gates:
         for gone in self._routes - routes.keys():
             _leave(self._ready, gone, 1)
         self._backends, self._routes = names, set(routes)
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # no loop runs
+        return 0
 
 
 def _leave(gauge: Gauge, label: str, calm: float) -> None:

@@ -127,6 +127,16 @@ class Pool:
         if idle and connection in idle:
             idle.remove(connection)
 
+    def sweep(self) -> None:
+        """Close what has been idle too long: the one used last goes first, so some never go."""
+        for origin, idle in list(self._idle.items()):
+            old = [one for one in idle if one.now() - one.since >= IDLE_SECONDS]
+            del idle[: len(old)]
+            for connection in old:
+                connection.abort()
+            if not idle:
+                del self._idle[origin]
+
     async def close(self) -> None:
         for connections in self._idle.values():
             for connection in list(connections):

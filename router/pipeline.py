@@ -291,6 +291,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
         gates=mine,
         service=service,
         abilities=able,
+        first_event=spec.limits.first_event,
     )
 
 

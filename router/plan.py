@@ -11,7 +11,8 @@ A candidate is left by the first of these that holds:
     cost       its quote passes what the call may cost
     <gate>     its breaker, slots, pause or health say no
     deadline   it is known to need longer than what is left
-    full       its queue alone takes more of that than a sheddable call may wait
+    full       its queue alone takes more of that than a sheddable call may wait, or more than a
+               stream may wait for its first event; a sheddable call leaves room for such streams
 
 The others are tried in this order: those that keep promise and deadline before those that should
 break one, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
@@ -85,6 +86,8 @@ class Backend(msgspec.Struct, frozen=True):
     gates: Gates
     service: Service
     abilities: Abilities = Abilities()
+    first_event: float | None = None
+    """Seconds in which a stream has to begin; None: the deadline's."""
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -250,10 +253,12 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
         elif sight.least * sight.stretch > left_seconds:
             needed = sight.least * sight.stretch
             kind, why = "deadline", f"needs about {needed:.2f} s, {left_seconds:.2f} s are left"
-        elif patience < 1.0 and (
-            (queue := sight.least * (sight.stretch - 1.0)) > patience * (left_seconds - sight.least)
+        elif (patience < 1.0 or (backend.first_event is not None and call.stream)) and (
+            (queue := sight.least * (sight.stretch - 1.0))
+            > patience * (_room(backend, left_seconds) - sight.least)
+            and queue > 0.0
         ):
-            kind, why = "full", f"its queue is about {queue:.2f} s, too long for {call.criticality}"
+            kind, why = "full", f"its queue is about {queue:.2f} s, too long for {_whom(call)}"
         late = seconds > left_seconds or (promise is not None and promised > promise[1])
         candidate = Candidate(backend.name, quote, cost, seconds, promised, late, kind, why)
         weighed.append(candidate)
@@ -267,6 +272,16 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
         _objective(route),
         tuple([e.rule for e in effects]),
     )
+
+
+def _room(backend: Backend, left: float) -> float:
+    """Seconds in which the backend has to answer a stream, or to be free for one."""
+    limit = backend.first_event
+    return left if limit is None or limit > left else limit
+
+
+def _whom(call: Call) -> str:
+    return f"a {call.criticality} stream" if call.stream else call.criticality
 
 
 def _score(route: Route, cost: int, seconds: float) -> tuple[float, float]:

@@ -346,6 +346,7 @@ class Runtime:
 
     async def _look(self) -> None:
         self.tokens.look()
+        self.pool.sweep()
         pipeline: Pipeline = self.pipeline
         pages = {url for url, _, _ in pipeline.statuses}
         asked = [fetch(self.pool, url, StatusPage, seconds=2 * POLL) for url in pages]

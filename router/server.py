@@ -6,7 +6,9 @@ call alone costs (`docs/decisions/0006-http-server.md`). Parsing is llhttp's, by
 Guarantees: an answer leaves in as few writes as it has pieces, its head with the first. A client's
 leaving is told at once. Reading stops while the application does not take what came, writing waits
 while the client does not read. An application that breaks in the middle of an answer cuts the
-connection: never a normal end. Requests on one connection are answered in their order.
+connection: never a normal end. One that outlasts the grace when the server stops is cancelled with
+`STOPPED` and has `LAST_WORD_SECONDS` to say so. Requests on one connection are answered in their
+order.
 Bounded: bytes of a head, seconds of silence, seconds of a request that comes too slowly, seconds of
 a client that takes nothing of its answer, seconds of an idle connection, and connections. A
 connection that ends between two calls has been quiet for a while, so that no request of a busy
@@ -54,6 +56,9 @@ QUIET_SECONDS = 0.5
 IDLE_SECONDS = 75.0
 SWEEP_SECONDS = 5.0
 LINGER_SECONDS = 1.0
+LAST_WORD_SECONDS = 1.0
+STOPPED = "the server stops"
+"""What a call is cancelled with when the server cannot wait for it any longer."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 REASONS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 BODILESS = {204, 304}
@@ -118,6 +123,10 @@ class Server:
                 await self._left.wait()
         except TimeoutError:
             log.warning("%d connections are cut after the grace", len(self.connections))
+        for task in list(self.tasks):
+            task.cancel(STOPPED)
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=LAST_WORD_SECONDS)
         for connection in list(self.connections):
             connection.abort()
         for task in list(self.tasks):

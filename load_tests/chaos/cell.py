@@ -17,11 +17,14 @@ from msgspec import Struct
 from load_tests.chaos import books, checks
 from load_tests.chaos.checks import Check
 from load_tests.chaos.faults import Fault
+from load_tests.chaos.kinds import Kind
 from load_tests.chaos.load import Load, Right, Seen
 from load_tests.chaos.place import Place, aside
 
 BUSY = 5.0
 """Calls a second from which on a breaker sees enough of them to open."""
+RECENT = 240.0
+"""Seconds of the journal that are looked at: a cell and the minute before it."""
 WINDOW = 1.0
 """Seconds of calls that have to be as before."""
 
@@ -56,6 +59,8 @@ class Result(Struct, kw_only=True):
     broken: int
     back: float | str
     checks: list[Check]
+    dead: bool = False
+    """The dependency did nothing any more, and another one might serve."""
 
     @property
     def held(self) -> bool:
@@ -79,7 +84,7 @@ class Times(Struct):
 async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) -> Result:
     """Run it, and heal whatever happens."""
     times, watched = Times(rate.calls), list[Check]()
-    load = Load(_name(fault, rate), place, right, fault.headers)
+    load = Load(_name(fault, rate), place, right, fault.headers, fault.kinds)
     load.start(rate.calls)
     await asyncio.sleep(pace.calm)
     times.share = _share(load.seen, fault.target)
@@ -87,9 +92,9 @@ async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) 
     await fault.strike(place)
     times.struck = time.monotonic()
     try:
-        for number, kind in enumerate(place.others):
+        for number, kind in enumerate(_also(place, fault)):
             load.send(kind, number)
-        await asyncio.sleep(pace.fault)
+        await asyncio.sleep(max(pace.fault, fault.lasts))
         watched = await fault.watch(place) if fault.watch else []
     finally:
         times.healed = time.monotonic()
@@ -100,6 +105,11 @@ async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) 
     judged.rate = rate.name
     judged.checks += watched
     return judged
+
+
+def _also(place: Place, fault: Fault) -> tuple[Kind, ...]:
+    """What is asked once, beside the load."""
+    return () if fault.kinds else place.others
 
 
 def _name(fault: Fault, rate: Rate) -> str:
@@ -135,9 +145,9 @@ async def _back(place: Place, load: Load, fault: Fault, times: Times, most: floa
 
 async def _others(place: Place, load: Load, fault: Fault) -> str:
     """What of the other tasks is not served right, by the backend that is asked first."""
-    before = len(load.seen)
-    await asyncio.gather(*[load.send(kind, number) for number, kind in enumerate(place.others)])
-    names = {kind.name for kind in place.others}
+    before, others = len(load.seen), _also(place, fault)
+    await asyncio.gather(*[load.send(kind, number) for number, kind in enumerate(others)])
+    names = {kind.name for kind in others}
     mine = [s for s in load.seen[before:] if s.kind in names]
     bad = [s for s in mine if s.outcome != "right" or not s.backend.startswith(f"{fault.target}-")]
     return f"{bad[0].kind} {bad[0].outcome} of {bad[0].backend or 'nobody'}" if bad else ""
@@ -146,34 +156,41 @@ async def _others(place: Place, load: Load, fault: Fault) -> str:
 async def _judged(place: Place, load: Load, fault: Fault, pace: Pace, times: Times) -> Result:
     seen = load.seen
     money = await aside(_money, place)
-    mine = {s.id for s in seen}
-    records = [r for r in place.records() if r["call_id"] in mine]
+    mine, now = {s.id for s in seen}, time.time()
+    every = [r for r in place.records() if r["ended"] > now - RECENT]
+    records = [r for r in every if r["call_id"] in mine]
     sent = checks.attempts(records)
     found = [
         checks.once(seen, records, killed=fault.kills, unwritten=fault.unwritten),
         checks.lossless(seen, killed=fault.kills),
         checks.honest(seen),
         checks.punctual(seen, pace.slack),
-        checks.thrifty(seen, sent),
+        checks.thrifty(every, sent, place.setup.workers),
         checks.rare(seen, sent),
         *money,
         checks.recovered(times.back, pace.back),
-        *_promised(seen, records, fault, times),
+        *_promised(seen, every, fault, times),
     ]
+    extra = sum(attempt.kind != "first" for attempt in sent)
+    if fault.lasts:
+        found.append(checks.sparing(len(seen), extra))
+    if fault.kinds:
+        found.append(checks.resumed(seen, sent))
     owed = [s for s in seen if times.struck <= s.began < times.healed]
-    count = Counter(s.outcome for s in owed)
+    count = Counter(s.outcome for s in owed if s.outcome != "right" or not s.late)
     return Result(
         fault=fault.name,
         target=fault.target,
         rate="",
         calls=len(seen),
-        extra=sum(attempt.kind != "first" for attempt in sent),
+        extra=extra,
         owed=len(owed),
         right=count["right"],
         refused=count["refused"],
         broken=count["broken"],
         back=times.back,
         checks=found,
+        dead=fault.dead,
     )
 
 

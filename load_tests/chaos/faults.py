@@ -1,11 +1,14 @@
 """The faults of the matrix: what is broken, how, and what callers are owed while it lasts.
 
+dead      the dependency does nothing any more, and another one may serve
 rescued   `all`: another backend may serve, so every call that begins meanwhile is answered
           right within its deadline; `whole`: only answers in one piece, since a stream that
           broke after its first event cannot be begun anew; `none`: nobody else may serve
 trips     the breaker has to open, under load
 kills     the router itself is killed: calls that it had may be cut off
 unwritten the journal may lack calls of that time
+kinds     of calls that are asked, where they are not the usual ones
+lasts     seconds, where they are more than those of the pace
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +17,10 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from load_tests.chaos.checks import Check
+from load_tests.chaos.kinds import CUT_OFF, RESUMED
+from load_tests.chaos.kinds import Kind as Asked
 from load_tests.chaos.place import Box, Place, aside, of_account
+from load_tests.chaos.programs import ask
 from load_tests.chaos.proxy import Kind, Spoil
 
 Act = Callable[[Place], Awaitable[None]]
@@ -35,6 +41,9 @@ class Fault(Struct, frozen=True):
     watch: Watch | None = None
     kills: bool = False
     unwritten: bool = False
+    dead: bool = False
+    kinds: tuple[Asked, ...] = ()
+    lasts: float = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -84,7 +93,22 @@ def unresolved(target: Target) -> Fault:
     async def heal(place: Place) -> None:
         await reloaded(place, place.settings())
 
-    return Fault("DNS failure", target, strike, heal)
+    return Fault("DNS failure", target, strike, heal, dead=True)
+
+
+def continued(target: Target) -> Fault:
+    """The vendor cuts streams of a route that lets the next backend go on with them."""
+    cut = vendor("", target, {"fault": "cut", "after_events": 6})
+
+    async def strike(place: Place) -> None:
+        await aside(ask, f"{place.vendors.url}/answers", CUT_OFF, "PUT")
+        await cut.strike(place)
+
+    async def heal(place: Place) -> None:
+        await cut.heal(place)
+        await aside(ask, f"{place.vendors.url}/answers", None, "DELETE")
+
+    return Fault("stream cut, on_broken_stream: continue", target, strike, heal, kinds=(RESUMED,))
 
 
 async def reloaded(place: Place, config: dict[str, Any]) -> None:
@@ -96,9 +120,9 @@ async def reloaded(place: Place, config: dict[str, Any]) -> None:
 
 STATUS = {"fault": "status"}
 NETWORK = (
-    network("refuse", "own", "refuse"),
-    network("refuse", "a", "refuse"),
-    network("blackhole: no connection", "a", "blackhole"),
+    network("refuse", "own", "refuse", dead=True),
+    network("refuse", "a", "refuse", dead=True),
+    network("blackhole: no connection", "a", "blackhole", dead=True),
     network("hang before headers", "own", "hang"),
     network("hang before headers", "a", "hang"),
     network("slow x10", "own", "slow", rescued="whole", trips=False),
@@ -113,7 +137,7 @@ NETWORK = (
     unresolved("a"),
 )
 VENDOR = (
-    vendor("500", "a", STATUS | {"status": 500}),
+    vendor("500", "a", STATUS | {"status": 500}, dead=True),
     vendor("500, half of the calls", "a", STATUS | {"status": 500, "probability": 0.5}),
     vendor("429, Retry-After 1 s", "a", STATUS | {"status": 429, "retry_after": 1}, trips=False),
     vendor("429, no Retry-After", "a", STATUS | {"status": 429}, trips=False),
@@ -122,3 +146,6 @@ VENDOR = (
     vendor("truncated JSON", "a", {"fault": "truncate_json"}, rescued="whole"),
     vendor("wrong schema", "a", {"fault": "wrong_schema"}),
 )
+LONG = (vendor("500 for 42 s", "a", STATUS | {"status": 500}, dead=True, lasts=42.0),)
+"""Until the breaker's cooldown has doubled to 40 s, in most runs a few seconds ago."""
+RESUMES = (continued("a"),)

@@ -35,7 +35,8 @@ def worker_killed(target: Target) -> Fault:
     async def heal(place: Place) -> None:
         await aside(place.wait, lambda: len(children(place.router.pid)) == place.setup.workers)
 
-    return Fault("kill -9 of a router's worker", target, strike, heal, trips=False, kills=True)
+    name = "kill -9 of a router's worker"
+    return Fault(name, target, strike, heal, trips=False, kills=True, dead=True)
 
 
 def disk_full(target: Target) -> Fault:
@@ -76,8 +77,8 @@ def store_killed(store: Postgres, target: Target) -> Fault:
     async def heal(place: Place) -> None:
         await aside(store.start)
 
-    owed = _owed(target)
-    return Fault("kill -9 of PostgreSQL", target, strike, heal, rescued=owed, trips=False)
+    owed, name = _owed(target), "kill -9 of PostgreSQL"
+    return Fault(name, target, strike, heal, rescued=owed, trips=False, dead=owed == "all")
 
 
 def store_hangs(proxy: Proxy, target: Target) -> Fault:

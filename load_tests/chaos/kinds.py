@@ -3,11 +3,14 @@
 The sandbox says the same to the same question, whichever backend is asked, so there is one right
 answer to each: the one that it gives while nothing is broken. `said` is that part of an answer:
 the text, the vector, the sound. An answer that ends normally and says anything else is wrong.
+A stream that goes on elsewhere is right when it is the beginning of the right text, then what the
+other says to being asked to go on (`GOES_ON`), and a note that says so.
 """
 
 import base64
 import json
 import math
+import operator
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,17 +25,25 @@ VOICE = "JBFqnCBsd6RMkjVDRZzb"
 TOPICS = ("harbours", "bridges", "lighthouses", "orchards", "railways", "glaciers", "markets")
 QUESTIONS = len(TOPICS)
 TOKENS = 20
+GOES_ON = " And here somebody else goes on."
+CUT_OFF = {"chats": [{"contains": "Your answer was cut off.", "says": GOES_ON}]}
+"""What the sandboxes answer to being asked to go on."""
 Outcome = Literal["right", "wrong", "refused", "broken", "lost"]
 
 
 class Kind(Struct, frozen=True):
-    """One kind of call. `said` raises when an answer is not of its shape."""
+    """One kind of call. `said` raises when an answer is not of its shape.
+
+    `like` is the kind whose right answers are its own; `same` compares what is said with it.
+    """
 
     name: str
     path: str
     body: Callable[[int], Any]
     said: Callable[[bytes], Any]
     stream: bool = False
+    like: str = ""
+    same: Callable[[Any, Any], bool] = operator.eq
 
     def ask(self, number: int, deadline: float, headers: dict[str, str]) -> Ask:
         """The request for the question with this number."""
@@ -47,7 +58,7 @@ class Kind(Struct, frozen=True):
         if got.end != "whole" or (self.stream and b'"error"' in got.body):
             return "broken"
         try:
-            return "right" if self.said(got.body) == right else "wrong"
+            return "right" if self.same(self.said(got.body), right) else "wrong"
         except (ValueError, KeyError, IndexError, TypeError):
             return "wrong"
 
@@ -94,6 +105,20 @@ def _stream_said(body: bytes) -> Any:
     return text, finish
 
 
+def _resumed_said(body: bytes) -> Any:
+    noted = any(line.startswith(b":") and b" broke off; " in line for line in body.split(b"\n"))
+    return *_stream_said(body), noted
+
+
+def _resumed(found: Any, right: Any) -> bool:
+    """Whether it is right, or begins rightly and goes on, marked, where it broke off."""
+    text, finish, noted = found
+    begun = text.removesuffix(GOES_ON)
+    if not noted:
+        return bool((text, finish) == right)
+    return 0 < len(begun) < len(text) and right[0].startswith(begun) and finish is not None
+
+
 def _events(body: bytes) -> Iterator[bytes]:
     for line in body.split(b"\n"):
         if line.startswith(b"data: "):
@@ -106,6 +131,10 @@ def _complete(number: int) -> dict[str, Any]:
 
 def _embed(number: int) -> dict[str, Any]:
     return {"model": "embed", "input": _topic(number), "encoding_format": "float"}
+
+
+def _classify(number: int) -> dict[str, Any]:
+    return {"model": "classify", "input": f"We saw {_topic(number)}.", "labels": list(TOPICS[:3])}
 
 
 def _translate(number: int) -> dict[str, Any]:
@@ -147,10 +176,33 @@ STREAM = Kind(
     lambda number: _chat(number) | {"stream": True},
     _stream_said,
     stream=True,
+    like=WHOLE.name,
+)
+RESUMED = Kind(
+    "chat stream, continued",
+    "/v1/chat/completions",
+    lambda number: _chat(number) | {"model": "continued", "stream": True},
+    _resumed_said,
+    stream=True,
+    like=WHOLE.name,
+    same=_resumed,
+)
+KEPT = Kind(
+    "chat, kept",
+    "/v1/chat/completions",
+    lambda number: _chat(number) | {"model": "kept", "temperature": 0},
+    _chat_said,
+    like=WHOLE.name,
 )
 OTHERS = (
     Kind("complete", "/v1/completions", _complete, lambda b: json.loads(b)["choices"][0]["text"]),
     Kind("embed", "/v1/embeddings", _embed, lambda b: json.loads(b)["data"][0]["embedding"]),
+    Kind(
+        "classify",
+        "/v1/classify",
+        _classify,
+        lambda b: [(r["label"], r["scores"]) for r in json.loads(b)["results"]],
+    ),
     Kind(
         "translate", "/v2/translate", _translate, lambda b: json.loads(b)["translations"][0]["text"]
     ),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from load_tests.chaos.client import Got, call
-from load_tests.chaos.kinds import ALL, QUESTIONS, STREAM, WHOLE, Kind, Outcome
+from load_tests.chaos.kinds import ALL, QUESTIONS, Kind, Outcome
 from load_tests.chaos.place import Place
 
 PATIENCE = 4.0
@@ -69,7 +69,16 @@ class Noise:
 class Load:
     """Sends calls with these headers to one router; `seen` are those that have ended."""
 
-    def __init__(self, name: str, place: Place, right: Right, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        right: Right,
+        headers: dict[str, str],
+        kinds: tuple[Kind, ...] = (),
+    ) -> None:
+        """*kinds* of calls, where they are not the place's."""
+        self._kinds = kinds or place.kinds
         self.seen: list[Seen] = []
         self.sent = 0
         self._name, self._place, self._right, self._headers = name, place, right, headers
@@ -103,7 +112,7 @@ class Load:
     async def _arrive(self, rate: float) -> None:
         due = time.monotonic()
         while True:
-            kinds = self._place.kinds
+            kinds = self._kinds
             self.send(kinds[self.sent % len(kinds)], self.sent)
             due += self._random.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -134,8 +143,7 @@ class Load:
 
 def said(kind: Kind, number: int) -> tuple[str, int]:
     """What the right answer is kept under: a stream says what a whole answer says."""
-    name = WHOLE.name if kind is STREAM else kind.name
-    return name, number % QUESTIONS
+    return kind.like or kind.name, number % QUESTIONS
 
 
 async def learn(port: int) -> Right:

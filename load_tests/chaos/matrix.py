@@ -1,8 +1,10 @@
 """Which cells are run where. Each lane has a place of its own and runs one cell after the other.
 
-quiet   every fault while hardly anybody calls, every task once; then faults of the house,
-        before a router of two workers whose money is in PostgreSQL, and before TorchServe
-busy    every fault at 80% and at 150% of what own can serve, and the overload
+quiet   every fault while hardly anybody calls, every task once; an outage of all; one fault that
+        lasts; then faults of the house, before a router of two workers whose money is in
+        PostgreSQL, and before TorchServe
+busy    every fault at 80% and at 150% of what own can serve, streams that go on elsewhere, and the
+        overload
 """
 
 import asyncio
@@ -11,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from load_tests.chaos import books, cell, house, overload, postgres, torchserve
+from load_tests.chaos import books, cell, checks, house, outage, overload, postgres, torchserve
 from load_tests.chaos.cell import Pace, Rate, Result
 from load_tests.chaos.checks import Check
-from load_tests.chaos.faults import NETWORK, VENDOR, Fault
+from load_tests.chaos.faults import LONG, NETWORK, RESUMES, VENDOR, Fault
 from load_tests.chaos.load import Right, learn
 from load_tests.chaos.page import Run
 from load_tests.chaos.place import Place, aside
@@ -44,6 +46,8 @@ class Lanes:
         """Everything."""
         before = os.getloadavg()[2]
         await asyncio.gather(self._busy(), self._quiet())
+        if not self._only:
+            self.closing += _of_all(self.results)
         day, cores = time.strftime("%Y-%m-%d"), os.cpu_count()
         load = f"load average {os.getloadavg()[2]:.1f} on {cores} cores, {before:.1f} before"
         return Run(day, load, self.capacity, self.results, self.closing)
@@ -60,6 +64,7 @@ class Lanes:
             if not self._only or self._only in "overload":
                 self._found(await overload.run(place, right, self.capacity, self._pace))
             await self._cells(place, right, [(f, ("80%", "150%")) for f in NETWORK + VENDOR])
+            await self._cells(place, right, [(f, ("80%",)) for f in RESUMES])
             await self._close(place, "busy")
         finally:
             self._measured.set()
@@ -73,12 +78,16 @@ class Lanes:
             await self._measured.wait()
             await self._cells(place, right, [(f, ("idle",)) for f in NETWORK + VENDOR])
             await self._cells(place, right, _of_one_process())
+            await self._cells(place, right, [(f, ("80%",)) for f in LONG])
+            if not self._only or self._only in "all refuse":
+                self._found(await outage.run(place, right, self._pace))
             await self._close(place, "quiet")
         finally:
             await place.stop()
         await self._stored()
-        if torchserve.there():
-            await self._served()
+        wanted = [fault for fault in torchserve.faults() if self._wanted(fault)]
+        if wanted and torchserve.there():
+            await self._served(wanted)
 
     async def _stored(self) -> None:
         """Two workers, and PostgreSQL behind a proxy."""
@@ -106,16 +115,15 @@ class Lanes:
                 proxy.stop()
             await aside(store.stop)
 
-    async def _served(self) -> None:
+    async def _served(self, faults: list[Fault]) -> None:
         """A real TorchServe with a real model."""
         place = torchserve.Served(self._folder / "served", self._ports)
         try:
             await place.start()
             right = await place.learn()
-            for fault in torchserve.faults():
-                if self._wanted(fault):
-                    rate = Rate("80%", torchserve.CALLS)
-                    self._found(await cell.run(place, right, fault, rate, torchserve.PACE))
+            for fault in faults:
+                rate = Rate("80%", torchserve.CALLS)
+                self._found(await cell.run(place, right, fault, rate, torchserve.PACE))
         finally:
             await place.stop()
 
@@ -149,6 +157,21 @@ class Lanes:
     def _found(self, result: Result) -> None:
         self.results.append(result)
         self._tell(result)
+
+
+def _of_all(results: list[Result]) -> list[Check]:
+    """What must hold over all cells together, beside what must hold in each."""
+    dead = [r for r in results if r.dead]
+    owed, right = sum(r.owed for r in dead), sum(r.right for r in dead)
+    share = right / owed if owed else 1.0
+    return [
+        Check(
+            f"a dependency is dead, another may serve: answered right >= {checks.RESCUED:.1%}",
+            share >= checks.RESCUED,
+            f"{right:,} of {owed:,} calls, streams among them",
+        ),
+        checks.sparing(sum(r.calls for r in results), sum(r.extra for r in results)),
+    ]
 
 
 def _of_one_process() -> list[tuple[Fault, tuple[str, ...]]]:

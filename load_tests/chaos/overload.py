@@ -4,7 +4,8 @@
     peak        right answers a second at 100% of it; goodput the same at 150%
 
 A server that lets everybody wait past its capacity ends with none in time. So goodput at 150% must
-stay at 90% of the peak.
+stay at 90% of the peak. Then half of the calls are sheddable and half critical_plus: what is too
+much is taken from the first half.
 """
 
 import asyncio
@@ -22,6 +23,10 @@ from load_tests.chaos.place import Place
 ALONE = {"x-isocost-route": "alone"}
 KEPT = 0.9
 FIGURE_SECONDS = 4.0
+QUICK = 0.005
+"""Seconds until a refusal."""
+SERVED = 0.99
+"""Share of the most critical calls that are served, where they alone are no overload."""
 
 
 async def capacity(place: Place, seconds: float = 3.0) -> float:
@@ -59,6 +64,12 @@ async def run(place: Place, right: Right, full: float, pace: Pace) -> Result:
             f"{goodput:.1f} and {peak:.1f} right answers a second",
         ),
     ]
+    found.append(await _shed(place, right, full))
+    found.append(
+        Check(
+            f"refused within {QUICK * 1000:.0f} ms", shed <= QUICK, f"{shed * 1000:.1f} ms, median"
+        )
+    )
     refused = [s for s in seen if s.outcome == "refused"]
     return Result(
         fault="overload, nobody else may serve"
@@ -73,6 +84,30 @@ async def run(place: Place, right: Right, full: float, pace: Pace) -> Result:
         broken=sum(s.outcome == "broken" for s in seen),
         back=0.0,
         checks=found,
+    )
+
+
+async def _shed(place: Place, right: Right, full: float) -> Check:
+    """At 150% in two halves: the lowest criticality is shed, the highest one served."""
+    shares = {}
+    loads = {
+        level: Load(
+            f"{level}-{time.time():.0f}", place, right, ALONE | {"x-isocost-criticality": level}
+        )
+        for level in ("critical_plus", "sheddable")
+    }
+    for load in loads.values():
+        load.start(0.75 * full)
+    await asyncio.sleep(FIGURE_SECONDS)
+    for level, load in loads.items():
+        await load.stop()
+        served = sum(s.outcome == "right" and not s.late for s in load.seen)
+        shares[level] = served / len(load.seen)
+    most, least = shares["critical_plus"], shares["sheddable"]
+    return Check(
+        f"the least critical are shed, >= {SERVED:.0%} of the most critical served",
+        least < most >= SERVED,
+        f"served: {most:.1%} of critical_plus, {least:.1%} of sheddable",
     )
 
 

@@ -39,10 +39,11 @@ class Ports:
 
 
 class Use(Struct, frozen=True):
-    """What a process holds: bytes of memory, open sockets, threads."""
+    """What a process holds: bytes of memory, open sockets, all open files, threads."""
 
     memory: int
     sockets: int
+    files: int
     threads: int
 
 
@@ -99,7 +100,8 @@ def use(pid: int) -> Use:
     found = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     links = [_link(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
     sockets = sum(link.startswith("socket:") for link in links)
-    return Use(int(found["VmRSS"].split()[0]) * 1024, sockets, int(found["Threads"]))
+    memory = int(found["VmRSS"].split()[0]) * 1024
+    return Use(memory, sockets, len(links), int(found["Threads"]))
 
 
 def _link(path: Path) -> str:

@@ -4,7 +4,8 @@
     a, b   paid, the same model at two accounts; a is asked before b
 
 A call with the tag `paid` may not go to `own`, one with `spare` only to b. The breaker and the
-allowance of extra attempts are those of the product.
+allowance of extra attempts are those of the product. Three more routes of chats: `alone` may go to
+own only, streams of `continued` go on elsewhere when they break, answers of `kept` are kept.
 """
 
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from msgspec import Struct
 
 VOICE = {"*": "JBFqnCBsd6RMkjVDRZzb"}
+FREE = {"per_hour_usd": 0.0001}
 TASKS: dict[str, dict[str, Any]] = {
     "chat": {"api": "openai", "model": "gpt-5.4-mini"},
     "complete": {"api": "openai", "model": "gpt-3.5-turbo-instruct"},
     "embed": {"api": "openai", "model": "text-embedding-3-small"},
+    "classify": {"api": "torchserve", "model": "labels", "local": False, "price": FREE},
     "translate": {"api": "deepl", "model": "pro"},
     "speak": {"api": "elevenlabs", "model": "eleven_v3", "voices": VOICE},
     "transcribe": {"api": "google_speech", "model": "default"},
@@ -28,6 +31,8 @@ ADMIN = {"CHAOS_ADMIN_KEY": "chaos"}
 DEADLINE = 2.5
 LIMIT_USD = 10.0
 LIMITS = {"connect": 0.5, "first_event": 1, "idle": 0.5}
+KEPT, STALE = 0.5, 60.0
+"""Seconds for which answers of `kept` are given again, and in an outage after that."""
 ROOM = 16
 """Calls that own may have at most, as a multiple of those that it works on: far too many. How many
 are good for it the router has to find out."""
@@ -65,7 +70,7 @@ def settings(setup: Setup) -> dict[str, Any]:
         "ledger": {"url": setup.store} if setup.store else {},
         "budgets": [{"window": "total", "usd": LIMIT_USD}],
         "backends": backends,
-        "routes": {task: _route(setup, task) for task in TASKS} | {"alone": _alone(setup)},
+        "routes": {task: _route(setup, task) for task in TASKS} | _chats(setup),
     }
 
 
@@ -83,7 +88,7 @@ def _backend(setup: Setup, task: str, account: str) -> dict[str, Any]:
         made["breaker"] = {"cooldown": setup.cooldown}
     if account == "own":
         made["local"] = True
-        made["price"] = {"per_hour_usd": 0.0001, "concurrency": setup.slots}
+        made["price"] = FREE | {"concurrency": setup.slots}
         made["limits"]["in_flight"] = ROOM * setup.slots
     return made
 
@@ -102,10 +107,16 @@ def _route(setup: Setup, task: str) -> dict[str, Any]:
     }
 
 
-def _alone(setup: Setup) -> dict[str, Any]:
-    """Nobody else may serve: what is too much has to be refused."""
+def _chats(setup: Setup) -> dict[str, Any]:
+    usual = _route(setup, "chat")
+    goes_on = {"failure": usual["failure"] | {"on_broken_stream": "continue"}}
     return {
-        "task": "chat",
-        "backends": ["own-chat"],
-        "promise": {"deadline": setup.deadline},
+        # Nobody else may serve: what is too much has to be refused.
+        "alone": {
+            "task": "chat",
+            "backends": ["own-chat"],
+            "promise": {"deadline": setup.deadline},
+        },
+        "continued": usual | goes_on,
+        "kept": usual | {"cache": {"ttl": KEPT, "stale": STALE}},
     }

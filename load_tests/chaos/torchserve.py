@@ -2,6 +2,7 @@
 
     kill -9 of TorchServe    its supervisor starts it again; meanwhile the paid API serves
     kill -9 of its worker    TorchServe starts it again; calls that it had go elsewhere
+    a worker that hangs      its supervisor finds that it does nothing, and kills it
 
 Embeddings are asked. A model's vectors differ in their last digits from batch to batch, and two
 models' altogether: a vector is right when it is nearest to what one of both says to this very text.
@@ -133,10 +134,16 @@ def faults() -> tuple[Fault, ...]:
         page = await aside(place.status)
         os.kill(children(page["pid"])[0], signal.SIGKILL)
 
+    async def stopped(place: Place) -> None:
+        assert isinstance(place, Served)
+        page = await aside(place.status)
+        os.kill(children(page["pid"])[0], signal.SIGSTOP)
+
     async def nothing(place: Place) -> None:
         """It comes back by itself."""
 
     return (
-        Fault("kill -9 of TorchServe's worker", "local", worker, nothing, trips=False),
-        Fault("kill -9 of TorchServe", "local", java, nothing, trips=False),
+        Fault("TorchServe's worker hangs", "local", stopped, nothing, trips=False),
+        Fault("kill -9 of TorchServe's worker", "local", worker, nothing, trips=False, dead=True),
+        Fault("kill -9 of TorchServe", "local", java, nothing, trips=False, dead=True),
     )

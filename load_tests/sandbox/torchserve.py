@@ -8,6 +8,7 @@ together, and how long one takes, is told by the fault `machine`.
 import msgspec
 from msgspec import Struct
 
+from load_tests.sandbox.journal import key_name
 from load_tests.sandbox.text import Writer
 from load_tests.sandbox.tokens import count
 from load_tests.sandbox.vectors import embed, packed
@@ -122,6 +123,7 @@ def _answer(
     events: list[Event] | None = None,
     work: int = 0,
 ) -> Answer:
+    _, _, secret = request.headers.get(b"authorization", b"").decode("latin-1").rpartition(" ")
     return Answer(
         id=f"prediction-{request.number}",
         model=model,
@@ -129,6 +131,7 @@ def _answer(
         headers=[JSON if events is None else LINES],
         body=body,
         events=events,
+        key=key_name(secret) if secret else "",
         work=work,
     )
 

@@ -75,6 +75,9 @@ class BreakerConfig(Strict):
     )
     cooldown: Seconds = 5.0
     cooldown_max: Seconds = 60.0
+    probe_every: Seconds = Field(
+        default=20.0, description="while it is open, one call alone may try so often"
+    )
     probes: int = Field(default=3, ge=1, le=100, description="good calls that close it again")
 
 

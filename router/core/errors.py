@@ -13,13 +13,14 @@
   + NoBackend          503  nothing is left to try
     + BooksClosed      503  the store of money is away, and paid calls need it
   + DeadlineExceeded   504  the caller's time is over
+  + Stopped            503  this process ends, and the grace for calls under way is over
   + Rejected           503  a gate said no; nothing was sent
     + BreakerOpen, Overloaded, Shed, Paused, Down, RetriesSpent
 """
 
 from __future__ import annotations
 
-from .verdict import FAULT, INVALID, LOST, REJECTED, Verdict
+from .verdict import CANCELLED, FAULT, INVALID, LOST, REJECTED, Verdict
 
 
 class RouterError(Exception):
@@ -139,6 +140,18 @@ class DeadlineExceeded(RouterError):
     status = 504
     code = "deadline_exceeded"
     verdict = LOST
+
+
+class Stopped(RouterError):
+    """The process ends before the call has; another one may do better."""
+
+    status = 503
+    code = "shutting_down"
+    verdict = CANCELLED
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("This router was stopped before the answer was whole. Ask again.")
 
 
 class BrokenStream(RouterError):

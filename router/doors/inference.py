@@ -18,6 +18,7 @@ from router.core.errors import (
     BadRequest,
     BrokenStream,
     RouterError,
+    Stopped,
     Unauthorized,
 )
 from router.core.money import usd
@@ -32,6 +33,7 @@ from router.doors.paths import NO_PARAMS
 from router.doors.told import Headers, latin, summary, told
 from router.doors.watch import WATCH_AFTER, Watch
 from router.runtime import Runtime
+from router.server import STOPPED
 
 log = logging.getLogger("isocost")
 UNREAD_SECONDS = 1.0
@@ -90,15 +92,23 @@ class Inference:
                 raise  # its headers are on their way: only a cut connection is honest now
             broken = RouterError(f"Something broke inside the router; its log names {call_id}.")
             await self._refuse(send, call_id, broken, called=called)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
             if not watch.gone:
-                raise
+                await self._stopped(send, call_id, exc, begun=reply is not None, called=called)
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
         finally:
             watch.stop()
             held.free()
             if reply is not None:
                 reply.close(CANCELLED)
+
+    async def _stopped(
+        self, send: Any, call_id: str, why: BaseException, *, begun: bool, called: bool
+    ) -> None:
+        """Say that the process ends. Raises *why* where it does not, or an answer has begun."""
+        if begun or STOPPED not in why.args:
+            raise why
+        await self._refuse(send, call_id, Stopped(), called=called)
 
     async def turn_away(self, scope: Any, send: Any, error: RouterError) -> None:
         """Refuse a request whose body nobody reads."""
@@ -158,8 +168,12 @@ class Inference:
             if not said:
                 raise  # only a cut connection can say it: a normal end would be a lie
             await send(_piece(said))
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as exc:
+            said = b"" if watch.gone or STOPPED not in exc.args else door.error_event(Stopped())
+            if not said:
+                raise
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            await send(_piece(said))
         except Exception:
             ended = CANCELLED if watch.gone else FAULT
             raise

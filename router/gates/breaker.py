@@ -3,7 +3,13 @@
     closed --`in_a_row` failures in a row, or `share` of >= `least` calls in `window` s bad--> open
     open --after the cooldown--> half-open: at most `probes` calls at once
     half-open --`probes` good ones--> closed; --a bad one--> open, cooldown doubled to a ceiling
-    cooldown of one trip = cooldown x uniform(1 - JITTER, 1 + JITTER): replicas probe at other times
+    open, `probe_every` after the trip or after the last such probe: one call alone is let through
+        --good--> half-open, and it counts;  --bad--> open, the cooldown goes on as it was
+    all times x uniform(1 - JITTER, 1 + JITTER): replicas probe at other times
+
+The cooldown says when as many calls as `probes` may be risked together. It grows with the fault, so
+that a long one costs few calls; `probe_every` bounds how long its end stays unseen: a backend that
+is well again is closed after probe_every x 1.2 and as long as `probes` calls take.
 
 Bad is a call that failed, or whose answer (first event, of a stream) took longer than `slow`. The
 window is ten buckets of counts, so its memory does not grow with traffic. A throttled or invalid
@@ -43,6 +49,7 @@ class Breaker:
         slow: float | None = None,
         cooldown: float = 5.0,
         cooldown_max: float = 60.0,
+        probe_every: float = 20.0,
         probes: int = 3,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -51,7 +58,7 @@ class Breaker:
         self._in_a_row, self._least, self._share = in_a_row, least, share
         self._bucket = window / BUCKETS
         self._cooldown_min, self._cooldown_max = cooldown, cooldown_max
-        self._probes = probes
+        self._probe_every, self._probes = probe_every, probes
         self._good, self._bad = [0] * BUCKETS, [0] * BUCKETS
         self._stamps = [_NEVER] * BUCKETS
         self._round = 0
@@ -61,6 +68,7 @@ class Breaker:
         self._cooldown = self._cooldown_min
         self._failures = 0
         self._until: float | None = None
+        self._alone = 0.0
         self._turn()
         self._stamps = [_NEVER] * BUCKETS
         self.why = ""
@@ -74,11 +82,18 @@ class Breaker:
     @property
     def retry_after(self) -> float:
         """Seconds until the next probe may go."""
-        return 0.0 if self._until is None else max(0.0, self._until - self._now())
+        if self._until is None:
+            return 0.0
+        return max(0.0, min(self._until, self._alone) - self._now())
 
     def ready(self) -> bool:
         until = self._until
-        return until is None or (self._probing < self._probes and self._now() >= until)
+        if until is None:
+            return True
+        now = self._now()
+        if now < until:
+            return now >= self._alone and not self._probing
+        return self._probing < self._probes
 
     def acquire(self, call: Call) -> Release:
         if self._until is None:
@@ -119,10 +134,17 @@ class Breaker:
         effect = outcome.verdict.breaker
         if effect == "ignore":
             return
+        now = self._now()
+        open_still = self._until is not None and now < self._until
         if effect == "success" and not self._too_slow(outcome):
+            if open_still:
+                self._until = now
             self._passed += 1
             if self._passed >= self._probes:
                 self._close()
+            return
+        if open_still:
+            self._alone = now + self._spread(self._probe_every)
             return
         self._cooldown = min(self._cooldown_max, self._cooldown * 2)
         how = "was too slow" if effect == "success" else f"failed: {outcome.verdict.name}"
@@ -131,8 +153,12 @@ class Breaker:
     def _open(self, why: str) -> None:
         self.why = why
         self._turn()
-        spread = 1.0 + JITTER * (2.0 * self._draw() - 1.0)
-        self._until = self._now() + self._cooldown * spread
+        now = self._now()
+        self._until = now + self._spread(self._cooldown)
+        self._alone = now + self._spread(self._probe_every)
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * (1.0 + JITTER * (2.0 * self._draw() - 1.0))
 
     def _turn(self) -> None:
         self._round += 1

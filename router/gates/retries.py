@@ -3,9 +3,13 @@
     tokens += share per call, + `per_second` s;  an extra attempt takes one
     tokens <= `per_second` x RESERVE + share x calls of the last WINDOW seconds
 
-So a backend that has rested is not stormed with what it saved up. Held per backend that would
-receive the extra attempt; its calls are all those whose plan has it, for one that is asked second
-would else have no allowance when the first fails. Also held per
+So in any t seconds at most
+
+    `per_second` x (t + RESERVE) + share x calls of these t and of the 2 x WINDOW seconds before
+
+extra attempts are sent, and a backend that has rested is not stormed with what it saved up. Held
+per backend that would receive the extra attempt; its calls are all those whose plan has it, each
+once, for one that is asked second would else have no allowance when the first fails. Also held per
 route for its hedges: without anything per second, where a few may be saved up (`ceiling`).
 
 Source: finagle RetryBudget, whose deposits live 10 s (here longer).
@@ -23,7 +27,7 @@ WINDOW = 30.0
 
 
 class Retries:
-    """The allowance of extra attempts. `deposit` on each first attempt, `acquire` per extra one."""
+    """The allowance of extra attempts: `deposit` once a call, `acquire` per extra attempt."""
 
     def __init__(
         self, now: Clock, *, share: float = 0.1, per_second: float = 1.0, ceiling: float = 0.0

@@ -122,7 +122,7 @@ class Walk:
         now, trail, retries = self._now, self.trail, backend.gates.retries
         attempt = Attempt(backend.name, kind)
         release: Release | None = None
-        first = not trail.sent
+        first, fresh = not trail.sent, not trail.attempts
         trail.attempts.append(attempt)
         attempt.began = started = now()
         if not first and started - call.arrived > (call.deadline - call.arrived) / 2:
@@ -130,10 +130,10 @@ class Walk:
         if self.left and trail.sent < self.route.attempts:
             call = replace(call, answer_by=self._answer_by(backend, started))
         try:
-            if first:
+            if fresh:
                 for one in self.plan.attempts:
                     one.gates.retries.deposit()
-            else:
+            if not first:
                 release = retries.acquire(call)
             reply = await self._heard(backend, call)
         except BaseException as exc:

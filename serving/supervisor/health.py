@@ -1,12 +1,14 @@
 """What is known of one model, and when to ask again; no I/O, the clock is passed in.
 
-ready = a worker is READY and the last tiny request was answered. While requests are in the queue no
-tiny one is added: it would only make the queue longer, and real answers show as much.
+ready = a worker is READY, it is not idle while requests wait (`progress.py`), and the last tiny
+request was answered. While requests are in the queue no tiny one is added: it would only make the
+queue longer, and real answers show as much.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving.supervisor.probe import Described
+from serving.supervisor.progress import Progress
 
 CANARY_SECONDS = 5.0  # between two tiny requests of a healthy, idle model
 RETRY_SECONDS = 0.5  # after one that was not answered
@@ -23,11 +25,14 @@ class Health:
     failures: int = 0
     asking: bool = False
     next_canary: float = 0.0
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def ready(self) -> bool:
         """Whether requests will be served."""
-        return self.described is not None and self.described.workers > 0 and self.answered
+        if self.described is None or not self.answered:
+            return False
+        return self.described.workers > self.progress.doubtful
 
     @property
     def hung(self) -> bool:

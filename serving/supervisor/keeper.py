@@ -2,8 +2,9 @@
 
 `tick` is called a few times a second by the main thread and never waits long. A start is given
 `START_SECONDS` to bring a model up; one that cannot load (a program that it needs is missing) does
-not stop the others. A model that hangs afterwards, or a server that does not answer pings, is ended
-and started anew. Tiny requests run on threads, one per model at most.
+not stop the others. A worker that does nothing while requests wait is ended, and TorchServe starts
+another. A model that hangs nevertheless, or a server that does not answer pings, is ended and
+started anew. Tiny requests run on threads, one per model at most.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Protocol
 from serving.supervisor.backoff import Backoff
 from serving.supervisor.health import Health
 from serving.supervisor.probe import Described
+from serving.supervisor.process import end_worker, spent_seconds
 
 logger = logging.getLogger(__name__)
 START_SECONDS = 240.0
@@ -56,11 +58,17 @@ class Keeper:
         device: str,
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None]], None] | None = None,
+        spent: Callable[[int], float] = spent_seconds,
+        end: Callable[[int, int], None] = end_worker,
     ) -> None:
-        """`publish` is given the inference key after each start; `tasks` is a task per model."""
+        """`publish` is given the inference key after each start; `tasks` is a task per model.
+
+        `spent` says the processor time of a pid; `end` kills one, if it belongs to that group.
+        """
         self._start, self._keys, self._publish, self._probe = start, keys, publish, probe
         self._tasks, self._device, self._clock = tasks, device, clock
         self._spawn = spawn or (lambda work: threading.Thread(target=work, daemon=True).start())
+        self._spent, self._end = spent, end
         self._backoff = Backoff()
         self._server: Running | None = None
         self._key: Mapping[str, str] = {}
@@ -135,6 +143,7 @@ class Keeper:
                 self._heard = now
             for model, health in self._health.items():
                 health.saw(self._probe.describe(model, self._key["management"]))
+                self._watch(model, health, now)
                 if health.wants_canary(now, known=self._tasks[model] is not None):
                     self._ask(model, health)
         self._was_ready = self._note_ready(now)
@@ -146,6 +155,17 @@ class Keeper:
                 "not ready in time" if late else "no answer to ping" if silent else "a model hangs"
             )
             self._give_up(now, why)
+
+    def _watch(self, model: str, health: Health, now: float) -> None:
+        """End the workers that do nothing while requests wait."""
+        said = health.described
+        waiting = said is not None and said.pending > 0
+        pids = said.pids if said is not None and waiting else ()
+        health.progress.saw({pid: self._spent(pid) for pid in pids}, now)
+        for pid in health.progress.stuck:
+            assert self._server is not None
+            logger.warning("%s: worker %d does nothing while requests wait: killed", model, pid)
+            self._end(pid, self._server.pid)
 
     def _note_ready(self, now: float) -> bool:
         if self.ready and not self._was_ready:

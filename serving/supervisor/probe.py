@@ -35,6 +35,7 @@ class Described:
     workers: int  # that are READY
     pending: int
     queue_free: int
+    pids: tuple[int, ...] = ()  # of the workers that are READY
 
 
 class Probe:
@@ -59,7 +60,10 @@ class Probe:
             queue = said["jobQueueStatus"]
             ready = [worker for worker in said["workers"] if worker["status"] == "READY"]
             return Described(
-                len(ready), int(queue["pendingRequests"]), int(queue["remainingCapacity"])
+                len(ready),
+                int(queue["pendingRequests"]),
+                int(queue["remainingCapacity"]),
+                tuple(int(worker["pid"]) for worker in ready),
             )
         except (ValueError, LookupError, TypeError):
             return None

@@ -141,6 +141,23 @@ def _members(group: int) -> list[int]:
     return found
 
 
+def spent_seconds(pid: int) -> float:
+    """Processor time of a process and of those that it started; 0 when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    except psutil.Error:
+        return 0.0
+    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
+
+
+def end_worker(pid: int, group: int) -> None:
+    """Kill one worker of the TorchServe with this group, and nobody else who has its pid by now."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) == group:
+            os.kill(pid, signal.SIGKILL)
+
+
 def end_leftover(folder: Folder) -> None:
     """End a TorchServe that an earlier supervisor left behind, if the pid file still means it."""
     try:

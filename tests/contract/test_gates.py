@@ -472,8 +472,10 @@ def test_the_defaults_of_a_breaker():
     now = FakeClock()
     breaker = trip(Breaker(now, draw=lambda: 0.5))
     for cooldown in (5.0, 10.0, 20.0, 40.0, 60.0, 60.0):
-        assert breaker.retry_after == pytest.approx(cooldown)
-        now.pass_(cooldown)
+        assert breaker.retry_after == pytest.approx(min(cooldown, 20.0))
+        now.pass_(cooldown - 0.01)
+        assert breaker.state == "open"
+        now.pass_(0.01)
         breaker.acquire(a_call())(Outcome(v.FAULT, 0.1))
     now.pass_(60.0)
     for _ in range(3):
@@ -639,7 +641,94 @@ def test_a_size_is_that_of_the_real_usage():
     assert meter.mean(8, now()) == pytest.approx(1.0)
 
 
+def test_a_long_cooldown_lets_one_call_alone_try():
+    """While open one call at a time may go, every `probe_every`; good: half-open, bad: as it was."""
+    now = FakeClock()
+    breaker = simple(now, cooldown=50.0, cooldown_max=100.0, probes=2, in_a_row=1)
+    trip(breaker, 1)
+    now.pass_(19.9)
+    assert not breaker.ready()
+    now.pass_(0.1)
+    alone = breaker.acquire(a_call())
+    assert not breaker.ready(), "alone"
+    alone(Outcome(v.FAULT, 0.1))
+    assert (breaker.state, breaker.ready(), breaker.retry_after) == ("open", False, 20.0)
+    now.pass_(20.0)
+    breaker.acquire(a_call())(Outcome(v.THROTTLED, 0.1))
+    assert breaker.ready(), "it said nothing: the next may try"
+    breaker.acquire(a_call())(Outcome(v.OK, 0.1))
+    assert (breaker.state, breaker.ready()) == ("half-open", True)
+    breaker.acquire(a_call())(Outcome(v.OK, 0.1))
+    assert breaker.state == "closed"
+    trip(breaker, 1)
+    now.pass_(45.0)
+    late = breaker.acquire(a_call())
+    now.pass_(5.0)
+    late(Outcome(v.FAULT, 0.1))
+    assert (breaker.state, breaker.retry_after) == ("open", 20.0), "its cooldown had ended: doubled"
+    now.pass_(99.0)
+    assert breaker.state == "open"
+
+
+@given(
+    lasts=st.floats(0.1, 900.0),
+    gap=st.floats(0.05, 2.0),
+    takes=st.floats(0.01, 1.0),
+    draws=st.lists(st.floats(0, 1), min_size=1, max_size=9),
+)
+@settings(max_examples=60)
+def test_a_fault_of_any_length_is_over_soon(lasts, gap, takes, draws):
+    """After it: closed within `probe_every` x 1.2, one call under way and three; few calls in it."""
+    now, turn = FakeClock(), iter(draws * 200)
+    breaker = Breaker(now, draw=lambda: next(turn))
+    began, failed = now(), 0
+    while now() - began < lasts:
+        if (permit := acquire(breaker, a_call())) is None:
+            now.pass_(gap)
+            continue
+        now.pass_(takes)
+        permit(Outcome(v.FAULT, takes))
+        failed += 1
+    ended = now()
+    assert failed <= 5 + 5 + lasts / 16.0
+    while breaker.state != "closed":
+        now.pass_(gap)
+        if (permit := acquire(breaker, a_call())) is not None:
+            now.pass_(takes)
+            permit(Outcome(v.OK, takes))
+    assert now() - ended <= 24.0 + 4 * (gap + takes)
+
+
 # Extra attempts.
+
+
+@given(
+    moves=st.lists(
+        st.tuples(st.floats(0, 20), st.integers(0, 60), st.integers(0, 40), st.booleans()),
+        max_size=30,
+    )
+)
+def test_in_any_stretch_of_time_extra_attempts_are_bounded(moves):
+    """From any moment to any later one: <= 1 a second + 10 + a tenth of the calls of it and 60 s before."""
+    now = FakeClock()
+    retries = Retries(now)
+    calls, extras = list[float](), list[float]()
+    for seconds, many, tries, sent in moves:
+        now.pass_(seconds)
+        for _ in range(many):
+            retries.deposit()
+            calls.append(now())
+        for _ in range(tries):
+            if (permit := acquire(retries, a_call())) is not None:
+                permit(Outcome(v.OK if sent else v.REJECTED, 0.0))
+                if sent:
+                    extras.append(now())
+    for since in extras:
+        for until in extras:
+            if since <= until:
+                found = sum(since <= at <= until for at in extras)
+                earned = sum(since - 60.0 <= at <= until for at in calls)
+                assert found <= 0.1 * earned + (until - since) + 10 + 1e-6
 
 
 @given(

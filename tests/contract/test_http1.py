@@ -256,3 +256,23 @@ async def test_a_long_answer_that_came_at_once_leaves_a_connection_that_reads(wh
             body = response.body if whole else await everything(response)
             assert len(body) == 4 * BUFFER_LIMIT
         assert server.connections == 1
+
+
+async def test_connections_that_a_burst_left_are_closed():
+    """Idle too long: swept, though newer ones are used; those stay."""
+    async with served(says(OK, b"Content-Length: 2\r\n\r\nhi")) as (server, pool, origin):
+        await asyncio.gather(*[pool.exchange(origin, "/one") for _ in range(3)])
+        idle = pool._idle[origin]
+        assert len(idle) == server.connections == 3
+        pool.sweep()
+        assert len(idle) == 3
+        for connection in idle[:2]:
+            connection.since -= 60.0
+        pool.sweep()
+        assert len(idle) == 1
+        await asyncio.wait_for(server.left.wait(), 5)
+        assert (await pool.exchange(origin, "/one")).body == b"hi"
+        assert server.connections == 3
+        idle[0].since -= 60.0
+        pool.sweep()
+        assert not pool._idle

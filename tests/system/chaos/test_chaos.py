@@ -12,7 +12,7 @@ import pytest
 
 from load_tests.chaos import cell, house, soak
 from load_tests.chaos.cell import Pace, Rate, Result
-from load_tests.chaos.faults import NETWORK, VENDOR, Fault
+from load_tests.chaos.faults import NETWORK, RESUMES, VENDOR, Fault
 from load_tests.chaos.load import learn
 from load_tests.chaos.place import Place
 from load_tests.chaos.programs import Ports
@@ -31,7 +31,7 @@ SMALL = (
 
 def chosen() -> list[Fault]:
     known = {(fault.target, fault.name): fault for fault in NETWORK + VENDOR}
-    return [*[known[one] for one in SMALL], house.disk_full("own")]
+    return [*[known[one] for one in SMALL], *RESUMES, house.disk_full("own")]
 
 
 async def run(folder: Path, faults: list[Fault], **how: float) -> list[Result]:
@@ -67,6 +67,6 @@ async def test_a_killed_worker_costs_only_the_calls_that_it_had(tmp_path: Path) 
 
 
 async def test_a_soak_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Fault after fault for 20 seconds: memory, sockets and threads stay what they were."""
+    """Fault after fault for 20 seconds: memory, files, threads and tasks stay what they were."""
     checks = await soak.run(tmp_path, 20.0)
     assert not [f"{check.name}: {check.figures}" for check in checks if not check.held]

@@ -138,16 +138,29 @@ def refused(port: int) -> bool:
 
 
 def test_the_grace_is_kept(box, tmp_path):
-    """A stream that outlasts it is cut, never ended; the process ends with 0 soon after."""
-    box.faults({"fault": "hang_after_headers", "after_events": 3})
+    """What outlasts it is told so: a stream in an error event, never by a normal end; a call that
+    has no answer yet by a 503. The process ends with 0 soon after, and both are in the journal."""
+    box.faults(
+        {"fault": "hang_after_headers", "after_events": 3, "match": {"stream": True}},
+        {"fault": "hang"},
+    )
     with router(tmp_path, config(box, grace="500ms"), **SANDBOX_ENV) as app:
+        whole = http.client.HTTPConnection("127.0.0.1", app.port, timeout=20)
+        whole.request("POST", "/v1/chat/completions", BODY, {"content-type": "application/json"})
         with streaming(app) as stream:
             began = time.monotonic()
             app.program.send(signal.SIGTERM)
-            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-                stream.read()
+            said = stream.read()
+            assert b"shutting_down" in said
+            assert b"[DONE]" not in said
+            refusal = whole.getresponse()
+            assert (refusal.status, refusal.headers["connection"]) == (503, "close")
+            assert json.loads(refusal.read())["error"]["code"] == "shutting_down"
             assert 0.3 < time.monotonic() - began < 3
         assert app.program.stop() == 0
+        journal = b"".join(p.read_bytes() for p in tmp_path.glob("router-*/*.jsonl"))
+        for answer in (stream, refusal):
+            assert journal.count(answer.headers["x-isocost-call-id"].encode()) == 1
 
 
 def test_a_rolling_restart_of_the_workers_loses_no_call(box, tmp_path):

@@ -13,7 +13,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import serving_models as tiny
 import torch
@@ -241,34 +240,53 @@ def test_torchserve_comes_back_by_itself(served):
     assert served.ask("fast", **CHAT)[0] == 200
 
 
+def worker_of(served, model):
+    """The pid of the model's one worker."""
+    key = json.loads((served.state / "work" / "key_file.json").read_text())["management"]["key"]
+    link = http.client.HTTPConnection("127.0.0.1", served.management, timeout=10)
+    link.request("GET", f"/models/{model}", headers={"Authorization": f"Bearer {key}"})
+    (worker,) = json.loads(link.getresponse().read())[0]["workers"]
+    return worker["pid"]
+
+
+def becomes_unready(served, model, seconds):
+    end = time.monotonic() + seconds
+    while served.status()["models"][model]["ready"] and time.monotonic() < end:
+        time.sleep(0.05)
+    return served.status()["models"]
+
+
 def test_a_worker_that_was_killed_comes_back(served):
     """The model is told as not ready meanwhile, the others serve on, and TorchServe is not restarted."""
     before = served.status()
-    key = json.loads((served.state / "work" / "key_file.json").read_text())["management"]["key"]
-    link = http.client.HTTPConnection("127.0.0.1", served.management, timeout=10)
-    link.request("GET", "/models/fast", headers={"Authorization": f"Bearer {key}"})
-    (worker,) = json.loads(link.getresponse().read())[0]["workers"]
-    os.kill(worker["pid"], signal.SIGKILL)
-    end = time.monotonic() + 10
-    while served.status()["models"]["fast"]["ready"] and time.monotonic() < end:
-        time.sleep(0.05)
-    during = served.status()
-    assert not during["models"]["fast"]["ready"]
-    assert during["models"]["enc"]["ready"]
+    os.kill(worker_of(served, "fast"), signal.SIGKILL)
+    during = becomes_unready(served, "fast", 10)
+    assert not during["fast"]["ready"]
+    assert during["enc"]["ready"]
     assert served.ask("enc", task="embed", texts=["hello"])[0] == 200
     after = served.wait_ready()
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
-    assert served.ask("fast", **CHAT)[0] == 200
 
 
-def test_a_clean_stop_leaves_nothing(served):
-    """Exit code 0, no process of the group left."""
-    family = psutil.Process(served.process.pid).children(recursive=True)
-    assert family
-    served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(30) == 0
-    assert not [
-        process
-        for process in family
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+def test_a_worker_that_hangs_is_replaced(served):
+    """Alive, but it answers nothing: its model is told as not ready, it is killed, another serves."""
+    before, hung = served.status(), worker_of(served, "enc")
+    os.kill(hung, signal.SIGSTOP)
+    began, found = time.monotonic(), []
+    calls = [
+        threading.Thread(
+            target=lambda: found.append(served.ask("enc", task="embed", texts=["a cat"])[0])
+        )
+        for _ in range(3)
     ]
+    [call.start() for call in calls]
+    during = becomes_unready(served, "enc", 30)
+    assert not during["enc"]["ready"]
+    assert during["fast"]["ready"]
+    after = served.wait_ready(60)
+    assert time.monotonic() - began < 60
+    assert worker_of(served, "enc") != hung
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
+    [call.join() for call in calls]
+    assert set(found) <= {200, 500, 503, 507}
+    assert served.ask("enc", task="embed", texts=["a cat"])[0] == 200

@@ -184,6 +184,15 @@ def test_only_extra_attempts_take_from_an_allowance():
     assert after == [pytest.approx(before[0] + 0.1), pytest.approx(before[1] + 0.1 - 1.0)]
 
 
+def test_a_call_earns_its_share_once():
+    """However many gates refused it before it was sent to somebody."""
+    world = World(answering(Overloaded("full")), answering(Overloaded("full")), answering(v.OK))
+    before = [b.gates.retries._tokens for b in world.backends]
+    world.run()
+    after = [b.gates.retries._tokens for b in world.backends]
+    assert after == [pytest.approx(tokens + 0.1) for tokens in before]
+
+
 def test_no_attempt_starts_after_the_deadline():
     """A failure that comes too late is the last one; nobody else is called, nor blamed."""
     world = World(answering(31.0, v.LOST), answering(v.OK))

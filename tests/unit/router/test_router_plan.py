@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.core.call import Outcome
 from router.core.money import Price
 from router.core.verdict import FAULT, OK, THROTTLED
-from router.plan import Effect, Plan, Promise, Route, Sight, look, plan
+from router.plan import PATIENCE, Effect, Plan, Promise, Route, Sight, look, plan
 from tests.fakes import OWN, PAID, FakeClock, a_backend, a_call, a_route
 
 CLOCK = FakeClock()
@@ -264,6 +264,26 @@ def test_the_queue_counts_against_a_promise():
     assert late.left == "deadline"
     assert "1.20 s" in late.why
     assert "1.00 s" in late.why
+
+
+@given(
+    least=st.floats(0.01, 2.0),
+    stretch=st.floats(1.0, 20.0),
+    limit=st.floats(0.1, 5.0),
+    level=st.sampled_from(list(PATIENCE)),
+    stream=st.booleans(),
+)
+def test_a_stream_is_not_sent_where_it_would_begin_too_late(least, stretch, limit, level, stream):
+    """A queue that outlasts the limit for first events is left; who may be shed leaves it shorter."""
+    bare = a_backend("a", clock=CLOCK, price=OWN)
+    route = a_route(msgspec.structs.replace(bare, first_event=limit))
+    sight = Sight(stretch=stretch, mean=least, least=least)
+    call = a_call(stream=stream, criticality=level, deadline=1000.0 + 60.0)
+    queue, share = least * (stretch - 1.0), PATIENCE[level]
+    bounded = stream or share < 1.0
+    full = bounded and queue > 0.0 and queue > share * (limit - least)
+    chosen = plan(call, route, (sight,), 1000.0)
+    assert chosen.candidates[0].left == ("full" if full else "")
 
 
 def test_a_guess_puts_a_backend_last_but_never_out():

@@ -3,8 +3,10 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import stat
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from serving.supervisor.java import NoJava, find_java, java_flags
 from serving.supervisor.keeper import SILENT_SECONDS, START_SECONDS, Keeper
 from serving.supervisor.options import Options, read_options
 from serving.supervisor.probe import Described, canary_task
-from serving.supervisor.process import end_leftover
+from serving.supervisor.process import end_leftover, end_worker, spent_seconds
+from serving.supervisor.progress import DOUBT_SECONDS, STUCK_SECONDS, Progress
 from serving.supervisor.status import StatusServer
 
 IDLE, BUSY, DOWN = Described(1, 0, 64), Described(1, 3, 61), Described(0, 0, 64)
@@ -118,6 +121,18 @@ def test_a_stale_pid_file_harms_nobody(tmp_path):
         end_leftover(folder)
 
 
+def test_only_a_worker_of_ours_is_killed():
+    """A pid may belong to another program by now, or to nobody."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        end_worker(other.pid, os.getpgid(0))
+        assert other.poll() is None
+        end_worker(other.pid, other.pid)
+        assert other.wait() == -signal.SIGKILL
+    end_worker(other.pid, other.pid)
+    assert spent_seconds(other.pid) == 0.0
+    assert spent_seconds(os.getpid()) > 0.0
+
+
 def test_canaries_wait_for_an_idle_queue():
     """One more request would only make the queue longer."""
     health = Health()
@@ -152,6 +167,17 @@ def test_a_model_is_ready_only_with_a_worker_and_an_answer():
     assert health.hung
 
 
+def test_a_worker_that_idles_while_requests_wait_is_stuck():
+    """Not one that computes, not one without requests, not one that was killed and is another now."""
+    progress = Progress()
+    for second in range(21):
+        progress.saw({1: 4.2, 2: 0.01 * second, **({3: 1.0} if second % 5 else {})}, float(second))
+        assert progress.doubtful == (1 if second >= DOUBT_SECONDS else 0) + (second % 5 == 4)
+        assert progress.stuck == ([1] if second >= STUCK_SECONDS else [])
+    progress.saw({7: 4.2}, 21.0)
+    assert (progress.doubtful, progress.stuck) == (0, [])
+
+
 class World:
     """Clock, servers and probe in one."""
 
@@ -159,10 +185,12 @@ class World:
         self.broken = ""
         self.now, self.servers, self.published = 0.0, [], []
         self.described, self.answer, self.pings = IDLE, True, True
+        self.spent, self.ended = 1.0, []
         self.keeper = Keeper(
             start=self.start, keys=lambda: {"inference": f"k{len(self.servers)}", "management": "m"},
             publish=self.published.append, probe=self, tasks=tasks or {"m": "chat"}, device="cpu",
             clock=lambda: self.now, spawn=lambda work: work(),
+            spent=lambda pid: self.spent, end=lambda *one: self.ended.append(one),
         )  # fmt: skip
 
     def start(self):
@@ -216,6 +244,27 @@ def test_a_server_that_hangs_is_replaced(sickness, seconds):
     world.run(seconds + 10)
     assert len(world.servers) >= 2
     assert world.servers[0].stopped
+
+
+def test_a_worker_that_does_nothing_is_killed():
+    """Its model is not ready after 3 s, the worker ended after 10; TorchServe runs on."""
+    world = World()
+    world.run(2)
+    world.described = Described(1, 3, 61, (99,))
+    for _ in range(20):
+        world.spent += 0.01
+        world.run(1)
+    assert world.keeper.ready, "a long queue that moves is no harm"
+    world.run(DOUBT_SECONDS + 2)
+    assert (world.keeper.report()["models"]["m"]["ready"], world.ended) == (False, [])
+    world.run(STUCK_SECONDS - DOUBT_SECONDS)
+    assert world.ended[0] == (99, 7)
+    world.described = DOWN
+    world.run(2)
+    world.described = Described(1, 0, 64, (100,))
+    world.run(2)
+    assert world.keeper.ready
+    assert len(world.servers) == 1
 
 
 def test_a_start_that_never_ends_is_given_up():
