@@ -150,8 +150,10 @@ class Stopped(RouterError):
     verdict = CANCELLED
     retry_after = 1.0
 
-    def __init__(self) -> None:
-        super().__init__("This router was stopped before the answer was whole. Ask again.")
+    def __init__(
+        self, message: str = "This router was stopped before the answer was whole. Ask again."
+    ) -> None:
+        super().__init__(message)
 
 
 class BrokenStream(RouterError):

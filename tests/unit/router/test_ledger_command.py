@@ -27,6 +27,9 @@ def test_audit_ends_with_one_where_somebody_wrote_by_hand(
     """A budget that holds what no attempt holds is named with both sums."""
     store = tmp_path / "ledger.db"
     words = ["ledger", "audit", "--ledger", str(store)]
+    assert main(words) == 2
+    assert "no ledger there" in capsys.readouterr().err
+    assert main(["ledger", "migrate", "--ledger", str(store)]) == 0
     assert main(words) == 0
     made = engine(address(str(store)))
     values = {"key": "team/a", "kind": "team", "name": "a", "span": "total", "start": 0, "ends": 0}

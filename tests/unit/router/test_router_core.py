@@ -269,7 +269,7 @@ def test_a_reply_ends_as_it_was_judged():
 
 STATUS = {
     "BadRequest": 400, "Unauthorized": 401, "Forbidden": 403, "UnknownRoute": 404, "TooLarge": 413,
-    "TooExpensive": 402, "AttemptFailed": 502, "NoBackend": 503, "DeadlineExceeded": 504,
+    "TooExpensive": 402, "AttemptFailed": 502, "NoBackend": 503, "DeadlineExceeded": 504, "Stopped": 503,
     "BrokenStream": 502, "Rejected": 503, "BreakerOpen": 503, "Overloaded": 503, "Paused": 503, "Shed": 503,
     "Down": 503, "RetriesSpent": 503, "RouterError": 500, "BudgetSpent": 402, "BooksClosed": 503,
     "RateLimited": 429,
