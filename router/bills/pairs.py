@@ -92,14 +92,16 @@ class Pairs:
 
         *lasting*: rows may move to these attempts later too, to make room for others.
         """
-        for number, row in self._left():
+        # The dearest first: where too few attempts are left, no row costs more than those that
+        # have a pair, so what is settled by them is never too low.
+        for number, row in self._dearest():
             free = (entry for entry in pool.near(row) if entry.id not in self._row)
             nearest = next(free, None)
             if nearest is not None:
                 self._pair(number, nearest)
         pools = [*self._lasting, pool]
         dead: set[str] = set()
-        for number, _ in self._left():
+        for number, _ in self._dearest():
             self._chain(number, pools, dead)
         if lasting:
             self._lasting = pools
@@ -114,6 +116,9 @@ class Pairs:
 
     def _left(self) -> list[tuple[int, Row]]:
         return [(n, row) for n, row in enumerate(self._rows) if n not in self._entry]
+
+    def _dearest(self) -> list[tuple[int, Row]]:
+        return sorted(self._left(), key=lambda left: -left[1].cost)
 
     def _pair(self, number: int, entry: Entry) -> None:
         self._entry[number], self._row[entry.id] = entry, number

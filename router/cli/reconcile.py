@@ -122,6 +122,10 @@ def _covering(statement: Statement, given: Namespace) -> Statement:
     lag = now - moment(given.lag or ("0s" if given.vendor == "sandbox" else "24h"), zone, now)
     since = moment(given.since, zone, now) if given.since else statement.since
     until = moment(given.until, zone, now) if given.until else min(statement.until, now - lag)
+    if not statement.by_call:
+        # Of a day that began before, neither its sum nor its calls can be looked at.
+        cut = [c.end for c in statement.charges if c.start < since < c.end]
+        since = max([since, *cut])
     if given.since or given.until:
         kept = [c for c in statement.charges if since <= c.start < until]
         statement = msgspec.structs.replace(statement, charges=kept)
