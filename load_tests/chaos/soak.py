@@ -15,6 +15,7 @@ does not count; what never shrinks again raises the least.
 import asyncio
 import time
 from pathlib import Path
+
 from load_tests.chaos import books
 from load_tests.chaos.checks import Check, honest, lossless
 from load_tests.chaos.faults import NETWORK, VENDOR
