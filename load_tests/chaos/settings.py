@@ -14,11 +14,13 @@ from msgspec import Struct
 
 VOICE = {"*": "JBFqnCBsd6RMkjVDRZzb"}
 FREE = {"per_hour_usd": 0.0001}
+HIRED = {"a": {"per_hour_usd": 1.0}, "b": {"per_hour_usd": 2.0}}
+"""What a machine of a vendor costs: nobody bills its calls one by one."""
 TASKS: dict[str, dict[str, Any]] = {
     "chat": {"api": "openai", "model": "gpt-5.4-mini"},
     "complete": {"api": "openai", "model": "gpt-3.5-turbo-instruct"},
     "embed": {"api": "openai", "model": "text-embedding-3-small"},
-    "classify": {"api": "torchserve", "model": "labels", "local": False, "price": FREE},
+    "classify": {"api": "torchserve", "model": "labels", "local": False},
     "translate": {"api": "deepl", "model": "pro"},
     "speak": {"api": "elevenlabs", "model": "eleven_v3", "voices": VOICE},
     "transcribe": {"api": "google_speech", "model": "default"},
@@ -86,6 +88,8 @@ def _backend(setup: Setup, task: str, account: str) -> dict[str, Any]:
     }
     if setup.cooldown is not None:
         made["breaker"] = {"cooldown": setup.cooldown}
+    if spec["api"] == "torchserve":
+        made["price"] = HIRED.get(account)
     if account == "own":
         made["local"] = True
         made["price"] = FREE | {"concurrency": setup.slots}
