@@ -172,7 +172,7 @@ def test_a_share_is_taken_whole_or_not_at_all(store: str):
         second = take(c, "k", wants)
         assert isinstance(second, Spent)
         assert (second.kind, second.left) == ("units", 40)
-        assert SPAN - 1 <= second.wait <= SPAN
+        assert SPAN - 10 <= second.wait <= SPAN
         assert isinstance(take(c, "other", wants), Granted)
         correct(c, [("k", "units", first.second, -30), ("k", "requests", first.second, -1)])
         again = take(c, "k", {"requests": Want(1, 9, 4), "units": Want(60, 99, 100)})
