@@ -202,6 +202,10 @@ async def _serve(
             os.write(options.ready_fd, b"1")
             os.close(options.ready_fd)
         await asyncio.gather(*[server.serve(opened) for server, opened in serving])
+    # All is written: a signal that comes now must not make this end look like a failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _room() -> int:
