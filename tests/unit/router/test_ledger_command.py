@@ -26,7 +26,6 @@ def test_audit_ends_with_one_where_somebody_wrote_by_hand(
 ) -> None:
     """A budget that holds what no attempt holds is named with both sums."""
     store = tmp_path / "ledger.db"
-    assert main(["ledger", "migrate", "--ledger", str(store)]) == 0
     words = ["ledger", "audit", "--ledger", str(store)]
     assert main(words) == 2
     assert "no ledger there" in capsys.readouterr().err
