@@ -19,6 +19,7 @@ could have been, on the vendor's clock too. Bills of days are in `router/bills/s
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 
 from router.bills.books import DAY, OPEN, SETTLED, UNKNOWN, Entry, same_model
@@ -48,10 +49,13 @@ def _by_call(statement: Statement, entries: list[Entry], pricing: Pricing, sheet
     pairs = _paired(statement, entries, pricing)
     clear = min((e.made for e in entries if e.state == OPEN), default=math.inf) - SLACK
     strange = _Strange(pairs.left(), entries)
+    exact = all(row.cost == e.cost for row, e in pairs.made() if e.state == SETTLED)
     paired = set()
     for row, entry in pairs.made():
         paired.add(entry.id)
-        told = entry.due + SLACK <= clear and strange.most(entry) <= row.cost
+        # Where prices differ, a row that an early one has may be that of a settled attempt.
+        sure = exact or entry.made - SLACK >= statement.since
+        told = sure and entry.due + SLACK <= clear and strange.most(entry) <= row.cost
         cause = _cause(row, entry, told=told)
         sheet.entry(cause, entry, row.cost)
         if cause == "settled now":
@@ -76,13 +80,12 @@ def _paired(statement: Statement, entries: list[Entry], pricing: Pricing) -> Pai
     within = [e for e in entries if e.made - SLACK >= statement.since]
     late = [e for e in within if e.due + SLACK > statement.until]
     inside = [e for e in within if e.due + SLACK <= statement.until]
-    for some in (inside, late):
+    for some in (inside, late, early):
         _sure(pairs, some)
     settled, unknown, going = _by_state(within)
     pairs.let_in(Pool(settled), lasting=False)
     pairs.let_in(Pool(unknown), lasting=False)
     pairs.let_in(Pool(going), lasting=False)
-    _sure(pairs, early)
     pairs.let_in(Pool(_by_state(early)[2]), lasting=False)
     return pairs
 
@@ -113,20 +116,25 @@ class _Strange:
     """
 
     def __init__(self, rows: list[Row], entries: list[Entry]) -> None:
-        models = {entry.model for entry in entries}
-        self._rows = [
-            (row, any(same_model(model, row.charge.model) for model in models)) for row in rows
-        ]
+        self._models = {entry.model for entry in entries}
+        self._most: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+        for row in rows:
+            days = self._most[row.charge.vendor, row.charge.model]
+            day = int(row.charge.start // DAY)
+            days[day] = max(days.get(day, 0), row.cost)
 
     def most(self, entry: Entry) -> int:
         """What the dearest of them costs that *entry* may be of; 0: there is none."""
-        return max(
-            (
-                row.cost
-                for row, known in self._rows
-                if entry.made - DAY <= row.charge.start <= entry.due + DAY
-                and row.charge.vendor in {"", entry.vendor}
-                and (not known or same_model(entry.model, row.charge.model))
-            ),
-            default=0,
+        near = range(int((entry.made - DAY) // DAY), int((entry.due + DAY) // DAY) + 1)
+        found = [
+            days.get(day, 0)
+            for (vendor, model), days in self._most.items()
+            if vendor in {"", entry.vendor} and self._may(entry, model)
+            for day in near
+        ]
+        return max(found, default=0)
+
+    def _may(self, entry: Entry, model: str) -> bool:
+        return same_model(entry.model, model) or not any(
+            same_model(known, model) for known in self._models
         )

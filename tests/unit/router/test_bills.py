@@ -444,3 +444,18 @@ def test_a_day_that_is_not_over_is_not_judged():
     statement = Statement(vendors=("openai",), charges=[charge], since=START, until=START - DAY)
     (drift,) = compare(statement, [entry], unpriced).drifts
     assert (drift.cause, drift.drift) == ("not billed yet", -(10**9))
+
+
+def test_days_that_are_cut_by_a_beginning_are_left_out():
+    """`--since` in the middle of a day: its sum is of more than the calls since then, so these are
+    not compared with nothing."""
+    from argparse import Namespace
+
+    from router.cli.reconcile import _covering
+
+    entry = an_entry(1, "unknown", 9, 0, START + 15 * 3600)
+    whole = by_day([(entry, 9)])
+    given = Namespace(since="2026-11-20T14:00", until="2026-11-23", lag=None, vendor="openai")
+    statement = _covering(whole, given)
+    assert (statement.since, len(statement.charges)) == (START + DAY, len(whole.charges) - 2)
+    assert not compare(statement, [entry], unpriced).bills
