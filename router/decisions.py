@@ -16,7 +16,7 @@ from router.core.ending import Ending
 from router.core.money import usd
 from router.core.trail import Attempt, Trail
 from router.core.verdict import OK
-from router.plan import Candidate, Plan, Route, baseline_cost
+from router.plan import AILING, Candidate, Plan, Route, baseline_cost
 
 
 def candidate_json(candidate: Candidate) -> dict[str, Any]:
@@ -155,6 +155,7 @@ def reason(trail: Trail) -> str:
     words = [plan.objective]
     words += [f"{c.backend} left: {c.left}" for c in plan.candidates if c.left]
     words += [f"{c.backend} late" for c in plan.candidates if c.late and not c.left]
+    words += [f"{c.backend} failing" for c in plan.candidates if c.why == AILING]
     words += [
         f"{a.backend} {a.verdict.name}"
         for a in trail.attempts

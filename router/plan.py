@@ -16,14 +16,18 @@ A candidate is left by the first of these that holds:
 
 The others are tried in this order: those that keep promise and deadline before those that should
 break one, then the preferred, then by the objective: dollars (cheapest), seconds (fastest), or both
-with an exchange rate (balanced); ties go to the quicker one.
+with an exchange rate (balanced); ties go to the quicker one. The first of them steps back when some
+of its latest calls failed and the others have no extra attempts left for those that may fail too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf, sqrt
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from router.core.ability import Abilities
 from router.core.api import Api
@@ -44,6 +48,7 @@ from router.gates.silence import Silence
 
 NOBODY: frozenset[str] = frozenset()
 UNPRICED = "no price is known for"
+AILING = "some of its calls fail, and nobody has extra attempts left for them"
 BY_UNIT = frozenset({"translate", "speak", "transcribe", "annotate"})
 """Tasks whose bound is the backend's own (`Api.units`), not the tokens of a text."""
 
@@ -165,6 +170,12 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
     promised: float = 0.0
     """Service seconds at the quantile of the promise that applies; the mean without one."""
     share: float = 1.0
+    failing: float = 0.0
+    """Share of its latest calls that failed."""
+    risked: float = 0.0
+    """Of the calls that it has now, no more will fail, as far as its latest ones tell."""
+    spare: float = inf
+    """Extra attempts that it may take over; looked up only where a backend fails."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -198,7 +209,23 @@ def look(call: Call, route: Route, now: float) -> tuple[Sight, ...]:
     size = size_class(call.input_tokens, route.forecast.output_tokens(call))
     quantile = None if promise is None else promise[0]
     wanted = (size, quantile, call.stream)
-    return tuple([_sight(b.gates, wanted, call.criticality, now) for b in route.backends])
+    sights = [_sight(b.gates, wanted, call.criticality, now) for b in route.backends]
+    if any(sight.failing for sight in sights):
+        sights = [
+            replace(
+                sight,
+                risked=_risked(sight.failing, backend.gates.in_flight.count),
+                spare=backend.gates.retries.left,
+            )
+            for sight, backend in zip(sights, route.backends, strict=True)
+        ]
+    return tuple(sights)
+
+
+def _risked(share: float, calls: int) -> float:
+    """Of that many calls, as many as fail at most: three standard deviations above the mean."""
+    mean = share * calls
+    return min(float(calls), mean + 3.0 * sqrt(mean))
 
 
 def _sight(
@@ -221,7 +248,8 @@ def _sight(
         blocked, retry_after = "full", 1.0
     size, quantile, first = wanted
     mean, least, promised, wait, share = gates.meter.sight(size, quantile, now, first=first)
-    return Sight(blocked, retry_after, wait, mean, least, promised, share)
+    failing = gates.breaker.failing
+    return Sight(blocked, retry_after, wait, mean, least, promised, share, failing)
 
 
 def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Plan:
@@ -266,12 +294,32 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
             liked = any(backend.name in e.prefer for e in effects) if effects else False
             taken.append((late, not liked, *_score(route, cost, seconds), index))
     taken.sort()
+    if len(taken) > 1 and sights[taken[0][-1]].failing:
+        _unrescued(taken, weighed, sights)
     return Plan(
         tuple([route.backends[entry[-1]] for entry in taken]),
         tuple(weighed),
         _objective(route),
         tuple([e.rule for e in effects]),
     )
+
+
+def _unrescued(
+    taken: list[tuple[Any, ...]], weighed: list[Candidate], sights: tuple[Sight, ...]
+) -> None:
+    """Put a backend that fails now and then behind one that does better.
+
+    While no other has extra attempts left for the calls that it may fail they would be refused; a
+    first attempt at the other is no extra one.
+    """
+    first = taken[0][-1]
+    sight, others = sights[first], [entry[-1] for entry in taken[1:]]
+    if any(sights[other].spare >= 1.0 + sight.risked for other in others):
+        return
+    better = [at for at, other in enumerate(others, 1) if sights[other].failing < sight.failing]
+    if better:
+        taken.insert(0, taken.pop(better[0]))
+        weighed[first] = replace(weighed[first], why=AILING)
 
 
 def _room(backend: Backend, left: float) -> float:

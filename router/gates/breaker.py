@@ -67,6 +67,7 @@ class Breaker:
     def _close(self) -> None:
         self._cooldown = self._cooldown_min
         self._failures = 0
+        self._last_bad: float = _NEVER
         self._until: float | None = None
         self._alone = 0.0
         self._turn()
@@ -85,6 +86,16 @@ class Breaker:
         if self._until is None:
             return 0.0
         return max(0.0, min(self._until, self._alone) - self._now())
+
+    @property
+    def failing(self) -> float:
+        """Share of the window's calls that were bad; 1.0 until it is closed again."""
+        if self._until is not None:
+            return 1.0
+        if self._last_bad == _NEVER or self._now() - self._last_bad > BUCKETS * self._bucket:
+            return 0.0
+        good, bad = self._totals()
+        return bad / (good + bad) if bad else 0.0
 
     def ready(self) -> bool:
         until = self._until
@@ -170,6 +181,8 @@ class Breaker:
         if self._stamps[slot] != stamp:
             self._stamps[slot], self._good[slot], self._bad[slot] = stamp, 0, 0
         (self._good if good else self._bad)[slot] += 1
+        if not good:
+            self._last_bad = self._now()
 
     def _totals(self) -> tuple[int, int]:
         oldest = int(self._now() / self._bucket) - BUCKETS

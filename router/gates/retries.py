@@ -66,6 +66,11 @@ class Retries:
     def ready(self) -> bool:
         return self._fill() >= 1.0
 
+    @property
+    def left(self) -> float:
+        """Extra attempts that may be sent now."""
+        return self._fill()
+
     def acquire(self, call: Call) -> Release:
         if self._fill() < 1.0:
             raise RetriesSpent("the allowance of extra attempts is used up")

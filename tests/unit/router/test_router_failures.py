@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core import verdict as v
@@ -180,6 +182,43 @@ def test_one_slow_answer_is_no_silence(others):
         silence.heard(number, answered=True)
         assert silence.ready() or slow
     assert silence.ready()
+
+
+# Some calls fail.
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.1, 0.25, 0.45, 0.6]), st.integers(5, 30))
+def test_a_backend_that_fails_some_calls_costs_nobody_an_answer(seed, share, rate):
+    """However many of its calls fail, the other answers them: when that one may take no more extra
+    attempts, it is asked first. The allowance of extra attempts is kept meanwhile."""
+    draw = Random(seed)
+
+    async def some_fail(call: Call) -> Reply:
+        await asyncio.sleep(0.05)
+        return await answering(v.FAULT if draw.random() < share else v.OK)(call)
+
+    world = World(some_fail, answering(v.OK))
+    answered = []
+
+    async def one() -> None:
+        now = world.clock()
+        with suppress(NoBackend):
+            reply = await world.service()(a_call(arrived=now, deadline=now + 5))
+            reply.close()
+            answered.append(reply)
+
+    async def traffic() -> None:
+        tasks = []
+        for _ in range(20 * rate):
+            tasks.append(asyncio.create_task(one()))
+            await asyncio.sleep(1 / rate)
+        await asyncio.gather(*tasks)
+
+    play(traffic(), world.clock)
+    assert len(answered) >= 0.997 * 20 * rate
+    extra = sum(len(told(reply)) > 1 for reply in answered)
+    assert extra <= 0.1 * 20 * rate + 20 + 10
 
 
 # Asking again.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.core.call import Outcome
 from router.core.money import Price
 from router.core.verdict import FAULT, OK, THROTTLED
-from router.plan import PATIENCE, Effect, Plan, Promise, Route, Sight, look, plan
+from router.plan import AILING, PATIENCE, Effect, Plan, Promise, Route, Sight, look, plan
 from tests.fakes import OWN, PAID, FakeClock, a_backend, a_call, a_route
 
 CLOCK = FakeClock()
@@ -345,6 +345,22 @@ def test_a_context_is_filled_by_the_prompt_and_one_token():
         backend = a_backend("a", clock=CLOCK, context=1000)
         chosen = plan(a_call(input_tokens=tokens), a_route(backend), (Sight(),), 1000.0)
         assert bool(chosen.attempts) == fits
+
+
+@given(
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 5.0),
+    st.one_of(st.floats(0.0, 8.0), st.just(float("inf"))),
+)
+def test_who_fails_steps_back_while_nobody_may_rescue_its_calls(first, second, risked, spare):
+    """Only then, only behind one that fails less, and the record says why."""
+    sights = (Sight(failing=first, risked=risked), Sight(failing=second, spare=spare))
+    chosen = plan(a_call(), two(), sights, 1000.0)
+    back = first > 0.0 and first > second and spare < 1.0 + risked
+    assert taken(chosen) == (["dear", "cheap"] if back else ["cheap", "dear"])
+    assert (chosen.candidates[0].why == AILING) is back
+    assert not chosen.candidates[0].left
 
 
 # What is seen.
