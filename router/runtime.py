@@ -205,6 +205,8 @@ class Runtime:
             log.warning(warning)
         await asyncio.to_thread(self.tokens.wait, FIRST_TOKEN)
         await self._open_ledger()
+        # Before the first call: until its page was read, a backend counts as down.
+        await _tried(self._look)
         for repeat in (self._look, self._watch):
             self._tasks.append(asyncio.create_task(_every(POLL, repeat)))
         self._tasks.append(asyncio.create_task(self._feel()))
@@ -354,9 +356,11 @@ class Runtime:
         for url, model, gates in pipeline.statuses:
             page = found[url] or NO_PAGE
             state = page.models.get(model, NOT_THERE)
-            up = page.up and state.ready
-            detail = "its status page does not answer" if page is NO_PAGE else "not ready"
-            gates.health.tell(up=up, queued=state.pending, detail=detail)
+            if page is NO_PAGE:
+                gates.health.miss("its status page does not answer")
+            else:
+                up = page.up and state.ready
+                gates.health.tell(up=up, queued=state.pending, detail="not ready")
             gates.meter.tell(state.pending)
         self.telemetry.refresh(pipeline.backends, pipeline.routes, pipeline.admission)
         pipeline.stores.memory.sweep()
@@ -375,9 +379,13 @@ class Runtime:
 
 async def _every(seconds: float, step: Any) -> None:
     while True:
-        try:
-            await step()
-        except Exception:
-            # A look that fails must not be the last one.
-            log.exception("%s failed, it is tried again", step.__name__)
+        await _tried(step)
         await asyncio.sleep(seconds)
+
+
+async def _tried(step: Any) -> None:
+    try:
+        await step()
+    except Exception:
+        # A look that fails must not be the last one.
+        log.exception("%s failed, it is tried again", step.__name__)

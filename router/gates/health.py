@@ -1,8 +1,10 @@
 """Leave out a backend that says itself that it is down.
 
 Someone outside (the poll of a status page) calls `tell`. News older than `stale` seconds is no
-news: then only the calls themselves can show how the backend is. One whose page is still to be read
-(*awaited*) counts as down for as long: a start must not send calls to models that are loading.
+news: then only the calls themselves can show how the backend is. A page that did not come once is
+none either: its machine may be busy, or another has just taken its place; twice in a row is *down*.
+One whose page is still to be read (*awaited*) counts as down for as long: a start must not send
+calls to models that are loading.
 """
 
 from __future__ import annotations
@@ -18,14 +20,21 @@ class Health:
     def __init__(self, now: Clock, *, stale: float = 10.0, awaited: bool = False) -> None:
         self._now, self._stale = now, stale
         self._told = now() if awaited else float("-inf")
-        self.up = not awaited
+        self.up, self._missed = not awaited, int(awaited)
         self.queued = 0
         self.detail = "its status page has not been read yet" if awaited else ""
 
     def tell(self, *, up: bool, queued: int = 0, detail: str = "") -> None:
         """Note the news; *queued* calls wait inside the backend."""
-        self.up, self.queued, self.detail = up, queued, detail
+        self.up, self.queued, self.detail, self._missed = up, queued, detail, 0
         self._told = self._now()
+
+    def miss(self, detail: str) -> None:
+        """Note that no page came: down for *detail* when twice in a row, or nothing is known."""
+        missed = self._missed + 1
+        if missed > 1:
+            self.tell(up=False, detail=detail)
+        self._missed = missed
 
     def ready(self) -> bool:
         return self.up or self._now() - self._told > self._stale

@@ -63,7 +63,9 @@ class Callers:
                     with self.lock:
                         self.again += 1
             with self.lock:
-                (self.failed if wrong else self.served)[wrong or by] += 1
+                (self.failed if wrong else self.served)[
+                    f"at {at:.1f} s: {wrong}" if wrong else by
+                ] += 1
                 self.slowest = max(self.slowest, time.monotonic() - start)
 
     def ask(

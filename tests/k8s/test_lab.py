@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
 SCALED = {"router": {"autoscaling": {
-    "minReplicas": 1, "maxReplicas": 3, "scaleDownSeconds": 20, "hpa": {"enabled": True, "cpuPercent": 60}}}}  # fmt: skip
+    "minReplicas": 1, "maxReplicas": 3, "scaleDownSeconds": 20, "hpa": {"enabled": True, "cpuPercent": 30}}}}  # fmt: skip
 
 
 def shown(told: dict[str, object]) -> str:

@@ -511,6 +511,19 @@ def test_a_page_that_is_still_to_be_read_is_no_good_news():
     assert not health.ready()
     health.tell(up=True)
     assert health.ready()
+    health.miss("no answer")
+    assert health.ready(), "once is no news"
+    health.tell(up=True)
+    health.miss("no answer")
+    assert health.ready(), "nor is once more after it came"
+    health.miss("no answer")
+    assert not health.ready()
+    health.tell(up=True)
+    assert health.ready()
+    first = Health(now, awaited=True)
+    first.miss("no answer")
+    assert not first.ready()
+    assert first.detail == "no answer", "nothing was known: it is told at once"
     waiting = Health(now, awaited=True)
     now.pass_(10.1)
     assert waiting.ready(), "then only calls can show how it is"
