@@ -110,7 +110,7 @@ def its_rows(found, since: float = START) -> Statement:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(rush())
 def test_calls_that_look_alike_are_not_mixed_up_in_sum(found):
     """However many calls of one cost there were at once, no row is left over: nothing is found
@@ -122,7 +122,7 @@ def test_calls_that_look_alike_are_not_mixed_up_in_sum(found):
     assert after([f[:2] for f in found], result) == sum(c.cost or 0 for c in statement.charges)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(rush(), st.integers(1000, 1300))
 def test_a_bill_that_begins_late_leaves_the_books_above_it(found, late):
     """Rows of attempts from before a bill's first moment are not taken for those of others."""
