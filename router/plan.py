@@ -10,6 +10,7 @@ A candidate is left by the first of these that holds:
     context    the prompt is longer than its context
     cost       its quote passes what the call may cost
     <gate>     its breaker, slots, pause or health say no
+    silent     it answers nothing any more; it is asked where nobody else is left
     deadline   it is known to need longer than what is left
     full       its queue alone takes more of that than a sheddable call may wait, or more than a
                stream may wait for its first event; a sheddable call leaves room for such streams
@@ -48,6 +49,7 @@ from router.gates.silence import Silence
 
 NOBODY: frozenset[str] = frozenset()
 UNPRICED = "no price is known for"
+SILENT, STILL = "silent", "silent, and nobody else may be asked"
 AILING = "some of its calls fail, and nobody has extra attempts left for them"
 BY_UNIT = frozenset({"translate", "speak", "transcribe", "annotate"})
 """Tasks whose bound is the backend's own (`Api.units`), not the tokens of a text."""
@@ -239,7 +241,7 @@ def _sight(
     elif not gates.health.ready():
         blocked, retry_after = "down", 1.0
     elif not gates.silence.ready():
-        blocked, retry_after = "silent", 1.0
+        blocked, retry_after = SILENT, 1.0
     elif not gates.pause.ready():
         blocked, retry_after = "throttled", gates.pause.retry_after
     elif admission is not None and not admission.room(level):
@@ -261,7 +263,7 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
     patience = PATIENCE[call.criticality]
     local_only, by_unit = "local_only" in call.tags, call.task in BY_UNIT
     weighed = []
-    taken = []
+    taken: list[tuple[Any, ...]] = []
     for index, backend in enumerate(route.backends):
         sight = sights[index]
         price, seconds = backend.price, sight.mean * sight.stretch
@@ -276,7 +278,7 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
             kind, why = "unfit", f"{UNPRICED} {missing}"
         elif limit is not None and quote > limit and not price.free:
             kind, why = "cost", "could cost more than the call may"
-        elif sight.blocked:
+        elif sight.blocked and sight.blocked != SILENT:
             kind = why = sight.blocked
         elif sight.least * sight.stretch > left_seconds:
             needed = sight.least * sight.stretch
@@ -287,38 +289,51 @@ def plan(call: Call, route: Route, sights: tuple[Sight, ...], now: float) -> Pla
             and queue > 0.0
         ):
             kind, why = "full", f"its queue is about {queue:.2f} s, too long for {_whom(call)}"
+        elif sight.blocked:
+            kind = why = SILENT
         late = seconds > left_seconds or (promise is not None and promised > promise[1])
         candidate = Candidate(backend.name, quote, cost, seconds, promised, late, kind, why)
         weighed.append(candidate)
-        if not kind:
+        if not kind or kind == SILENT:
             liked = any(backend.name in e.prefer for e in effects) if effects else False
-            taken.append((late, not liked, *_score(route, cost, seconds), index))
-    taken.sort()
-    if len(taken) > 1 and sights[taken[0][-1]].failing:
-        _unrescued(taken, weighed, sights)
+            taken.append((kind, late, not liked, *_score(route, cost, seconds), index))
     return Plan(
-        tuple([route.backends[entry[-1]] for entry in taken]),
+        tuple([route.backends[index] for index in _order(taken, weighed, sights)]),
         tuple(weighed),
         _objective(route),
         tuple([e.rule for e in effects]),
     )
 
 
-def _unrescued(
+def _order(
     taken: list[tuple[Any, ...]], weighed: list[Candidate], sights: tuple[Sight, ...]
-) -> None:
+) -> list[int]:
+    """Which are asked, by their places in the route; what is special about it is noted."""
+    taken.sort()  # the silent ones last: the others have no kind
+    order = [entry[-1] for entry in taken if not entry[0]]
+    if len(order) > 1 and sights[order[0]].failing:
+        _unrescued(order, weighed, sights)
+    if not order:
+        # To be slow looks the same as to hang: with nobody else, asking is better than refusing.
+        order = [entry[-1] for entry in taken]
+        for index in order:
+            weighed[index] = replace(weighed[index], left="", why=STILL)
+    return order
+
+
+def _unrescued(order: list[int], weighed: list[Candidate], sights: tuple[Sight, ...]) -> None:
     """Put a backend that fails now and then behind one that does better.
 
     While no other has extra attempts left for the calls that it may fail they would be refused; a
     first attempt at the other is no extra one.
     """
-    first = taken[0][-1]
-    sight, others = sights[first], [entry[-1] for entry in taken[1:]]
+    first, *others = order
+    sight = sights[first]
     if any(sights[other].spare >= 1.0 + sight.risked for other in others):
         return
     better = [at for at, other in enumerate(others, 1) if sights[other].failing < sight.failing]
     if better:
-        taken.insert(0, taken.pop(better[0]))
+        order.insert(0, order.pop(better[0]))
         weighed[first] = replace(weighed[first], why=AILING)
 
 

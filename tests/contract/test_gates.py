@@ -676,7 +676,7 @@ def test_a_long_cooldown_lets_one_call_alone_try():
     takes=st.floats(0.01, 1.0),
     draws=st.lists(st.floats(0, 1), min_size=1, max_size=9),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_fault_of_any_length_is_over_soon(lasts, gap, takes, draws):
     """After it: closed within `probe_every` x 1.2, one call under way and three; few calls in it."""
     now, turn = FakeClock(), iter(draws * 200)
@@ -690,7 +690,8 @@ def test_a_fault_of_any_length_is_over_soon(lasts, gap, takes, draws):
         permit(Outcome(v.FAULT, takes))
         failed += 1
     ended = now()
-    assert failed <= 5 + 5 + lasts / 16.0
+    # One call alone every 16 s at most, and one at the end of each cooldown, of 48 s soon.
+    assert failed <= 5 + 5 + lasts / 16.0 + lasts / 48.0
     while breaker.state != "closed":
         now.pass_(gap)
         if (permit := acquire(breaker, a_call())) is not None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.core.call import Outcome
 from router.core.money import Price
 from router.core.verdict import FAULT, OK, THROTTLED
-from router.plan import AILING, PATIENCE, Effect, Plan, Promise, Route, Sight, look, plan
+from router.plan import AILING, PATIENCE, SILENT, Effect, Plan, Promise, Route, Sight, look, plan
 from tests.fakes import OWN, PAID, FakeClock, a_backend, a_call, a_route
 
 CLOCK = FakeClock()
@@ -361,6 +361,17 @@ def test_who_fails_steps_back_while_nobody_may_rescue_its_calls(first, second, r
     assert taken(chosen) == (["dear", "cheap"] if back else ["cheap", "dear"])
     assert (chosen.candidates[0].why == AILING) is back
     assert not chosen.candidates[0].left
+
+
+@given(st.lists(st.sampled_from(["", SILENT, "throttled"]), min_size=2, max_size=2))
+def test_who_is_silent_is_asked_when_nobody_else_is_left(blocked):
+    """A slow backend looks silent too, so it is better asked than a call refused."""
+    chosen = plan(a_call(), two(), tuple(Sight(blocked=b) for b in blocked), 1000.0)
+    free = [name for name, b in zip(("cheap", "dear"), blocked, strict=True) if not b]
+    silent = [name for name, b in zip(("cheap", "dear"), blocked, strict=True) if b == SILENT]
+    assert taken(chosen) == (free or silent)
+    left = {c.backend for c in chosen.candidates if c.left}
+    assert left == {"cheap", "dear"} - set(free or silent)
 
 
 # What is seen.
