@@ -241,7 +241,7 @@ def _sight(
     elif not gates.health.ready():
         blocked, retry_after = "down", 1.0
     elif not gates.silence.ready():
-        blocked, retry_after = SILENT, 1.0
+        blocked, retry_after = "silent", 1.0
     elif not gates.pause.ready():
         blocked, retry_after = "throttled", gates.pause.retry_after
     elif admission is not None and not admission.room(level):
