@@ -2,9 +2,9 @@
 
 Someone outside (the poll of a status page) calls `tell`. News older than `stale` seconds is no
 news: then only the calls themselves can show how the backend is. A page that did not come once is
-none either: its machine may be busy, or another has just taken its place; twice in a row is *down*.
-One whose page is still to be read (*awaited*) counts as down for as long: a start must not send
-calls to models that are loading.
+none either: its machine may be busy, or this one, or another has just taken its place; again and
+again for GONE seconds is *down*. One whose page is still to be read (*awaited*) counts as down for
+as long: a start must not send calls to models that are loading.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from router.core.call import Call, Outcome
 from router.core.errors import Down
 from router.core.gate import Clock, Release
+
+GONE = 5.0
 
 
 class Health:
@@ -30,9 +32,9 @@ class Health:
         self._told = self._now()
 
     def miss(self, detail: str) -> None:
-        """Note that no page came: down for *detail* when twice in a row, or nothing is known."""
+        """Note that no page came: down for *detail* when it goes on, or nothing is known."""
         missed = self._missed + 1
-        if missed > 1:
+        if missed > 1 and (not self.up or self._now() - self._told >= GONE):
             self.tell(up=False, detail=detail)
         self._missed = missed
 

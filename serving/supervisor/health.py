@@ -24,6 +24,8 @@ class Health:
     canary_seconds: float | None = None
     failures: int = 0
     asking: bool = False
+    missed: bool = False
+    """Management did not answer when it was asked last."""
     next_canary: float = 0.0
     progress: Progress = field(default_factory=Progress)
 
@@ -50,13 +52,24 @@ class Health:
         return now >= self.next_canary and not (busy and self.answered)
 
     def saw(self, described: Described | None) -> None:
-        """Management was asked; a model without workers has answered nothing."""
+        """Management was asked; a model without workers has answered nothing.
+
+        One that could not be asked (None) once is as it was: a server under load may be late.
+        """
+        missed, self.missed = self.missed, described is None
+        if described is None and not missed:
+            return
         self.described = described
         if described is None or described.workers == 0:
             self.answered, self.next_canary = False, 0.0
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait: a tiny one that is late then waits behind them."""
+        return self.described is not None and self.described.pending > 0
+
     def tell(self, *, answered: bool | None, seconds: float, now: float) -> None:
-        """A tiny request ended; None means that the model was too busy to take it."""
+        """A tiny request ended; None means that the model was too busy for it."""
         self.asking = False
         self.next_canary = now + (CANARY_SECONDS if answered else RETRY_SECONDS)
         if answered is None:

@@ -159,8 +159,7 @@ class Keeper:
     def _watch(self, model: str, health: Health, now: float) -> None:
         """End the workers that do nothing while requests wait."""
         said = health.described
-        waiting = said is not None and said.pending > 0
-        pids = said.pids if said is not None and waiting else ()
+        pids = said.pids if said is not None and health.busy else ()
         health.progress.saw({pid: self._spent(pid) for pid in pids}, now)
         for pid in health.progress.stuck:
             assert self._server is not None
@@ -181,6 +180,8 @@ class Keeper:
             begun = self._clock()
             answered = self._probe.canary(model, task, key, CANARY_TIMEOUT)
             now = self._clock()
+            if not answered and health.busy and now - begun >= CANARY_TIMEOUT:
+                answered = None  # whether the workers move is watched by their processor time
             health.tell(answered=answered, seconds=round(now - begun, 4), now=now)
             if answered:
                 self._next_look = 0.0  # readiness may have changed: look at once

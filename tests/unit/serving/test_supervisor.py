@@ -167,6 +167,20 @@ def test_a_model_is_ready_only_with_a_worker_and_an_answer():
     assert health.hung
 
 
+def test_a_server_under_load_may_be_late_once():
+    """One question that was not answered changes nothing; the second does."""
+    health = Health()
+    health.saw(IDLE)
+    health.tell(answered=True, seconds=0.1, now=0.0)
+    health.saw(None)
+    assert health.ready
+    health.saw(BUSY)
+    health.saw(None)
+    assert health.ready
+    health.saw(None)
+    assert not health.ready
+
+
 def test_a_worker_that_idles_while_requests_wait_is_stuck():
     """Not one that computes, not one without requests, not one that was killed and is another now."""
     progress = Progress()
