@@ -174,7 +174,7 @@ def opened(records: Sequence[dict[str, Any]], backend: str, since: float, until:
     due = reached(tried, since)
     name = f"breaker opens within {LEAST} failed calls of its limit"
     if shut:
-        failed = sum(due <= a.ended <= min(shut) and a.verdict in BAD for a in tried)
+        failed = sum(due <= a.began <= min(shut) and a.verdict in BAD for a in tried)
         return Check(name, failed <= LEAST, f"after {failed}")
     some = any(a.verdict == "ok" for a in tried if since <= a.ended < until)
     failed = sum(since <= a.ended < until and a.verdict in BAD for a in tried)

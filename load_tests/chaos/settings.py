@@ -32,7 +32,7 @@ ENV = {f"CHAOS_KEY_{name.upper()}": key for name, key in KEYS.items()}
 ADMIN = {"CHAOS_ADMIN_KEY": "chaos"}
 DEADLINE = 2.5
 LIMIT_USD = 10.0
-LIMITS = {"connect": 0.5, "first_event": 1, "idle": 0.5}
+LIMITS = {"connect": 0.5, "first_event": 1, "idle": 0.8}
 KEPT, STALE = 0.5, 60.0
 """Seconds for which answers of `kept` are given again, and in an outage after that."""
 ROOM = 16
