@@ -131,6 +131,8 @@ class _Router(asyncio.Protocol):
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._answering, self._asked, self._passed = True, 0.0, 0
+        self._over = False
+        """The dependency has closed."""
         self._free_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -222,6 +224,8 @@ class _Router(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._here.is_closing():
+            return
         while self._waiting:
             due, data = self._waiting[0]
             if due > self._loop.time():
@@ -230,6 +234,8 @@ class _Router(asyncio.Protocol):
                 return
             self._waiting.popleft()
             self._here.write(data)
+        if self._over:
+            self._here.close()
 
     def _stop(self, fault: Spoil, last: bytes) -> None:
         if last:
@@ -248,10 +254,8 @@ class _Router(asyncio.Protocol):
         """The dependency closed: so is this side, once what is left was sent."""
         fault = self._proxy.fault
         if fault is None or fault.kind not in {"hang", "stall"}:
-            if self._waiting:
-                self._loop.call_later(max(0.0, self._waiting[-1][0] - self._loop.time()), self.left)
-                return
-            self._here.close()
+            self._over = True
+            self._wake()
 
     def sever(self, *, reset: bool) -> None:
         """Close both sides: with RST, or with FIN after what was written."""

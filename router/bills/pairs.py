@@ -7,13 +7,19 @@ left over, and an unknown attempt is found never to have been charged although i
 is left looks for a chain: it takes the attempt of another row, which takes that of a third, until
 one finds an attempt that is free. Without such a chain there are no more pairs (Berge's theorem),
 and a row that finds none need not be looked at again. What has a pair keeps one.
+
+An attempt is looked at once in a search, however many rows it could be of: those that were seen
+are passed over by pointers to the next that was not (union-find). So a search takes as long as
+there are attempts, though thousands may be going on at once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from copy import copy
+from heapq import merge
 
 import msgspec
 
@@ -35,8 +41,56 @@ Allows = Callable[[Row, Entry], bool]
 """Whether the row may be of this attempt, as far as their costs tell."""
 
 
+class _Lane:
+    """Attempts of one model (and of one cost, where that is known), by when they were made.
+
+    Those that are marked are passed over; `copy` shares the attempts, not the marks.
+    """
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry.made)
+        self._made = [entry.made for entry in self.entries]
+        self._longest = max(entry.due - entry.made for entry in entries)
+        self.after = list(range(len(entries) + 1))
+        self.before = list(range(len(entries) + 1))
+
+    def copy(self) -> _Lane:
+        twin = copy(self)
+        twin.after, twin.before = self.after[:], self.before[:]
+        return twin
+
+    def mark(self, index: int) -> None:
+        self.after[index], self.before[index + 1] = index + 1, index
+
+    def near(self, at: float) -> Iterator[tuple[float, int]]:
+        """(seconds from it, place) of those that were going on at *at*, the nearest first."""
+        made, entries = self._made, self.entries
+        low = bisect_left(made, at - self._longest - SLACK)
+        high = bisect_right(made, at + SLACK)
+        place = bisect_right(made, at, low, high)
+        left, right = _end(self.before, place) - 1, _end(self.after, place)
+        while left >= low or right < high:
+            if left < low or (right < high and made[right] - at < at - made[left]):
+                index, right = right, _end(self.after, right + 1)
+            else:
+                index, left = left, _end(self.before, left) - 1
+            if at <= entries[index].due + SLACK:
+                yield abs(at - made[index]), index
+
+
+def _end(links: list[int], at: int) -> int:
+    """Where the links lead; the way is made shorter meanwhile."""
+    while links[at] != at:
+        links[at] = at = links[links[at]]
+    return at
+
+
+Place = tuple[float, int, int]
+"""Seconds between a row and an attempt; the attempt's lane and its place there."""
+
+
 class Pool:
-    """Attempts that rows may be of, by the moment when they were made.
+    """Attempts that rows may be of.
 
     *equal*: only rows of the same cost; they are then found without looking at the others.
     """
@@ -45,37 +99,61 @@ class Pool:
         self, entries: Iterable[Entry], allows: Allows | None = None, *, equal: bool = False
     ) -> None:
         self._allows, self._equal = allows, equal
-        self._found: dict[Hashable, list[Entry]] = defaultdict(list)
-        self._longest = 0.0
-        for entry in sorted(entries, key=lambda entry: entry.made):
-            self._found[entry.cost if equal else None].append(entry)
-            self._longest = max(self._longest, entry.due - entry.made)
-
-    def near(self, row: Row) -> Iterator[Entry]:
-        """Those that it can be of, the nearest first."""
-        entries = self._found.get(row.cost if self._equal else None, [])
-        at = row.charge.start
-        low = bisect_left(entries, at - self._longest - SLACK, key=lambda entry: entry.made)
-        high = bisect_right(entries, at + SLACK, key=lambda entry: entry.made)
-        after = bisect_right(entries, at, lo=low, hi=high, key=lambda entry: entry.made)
-        before = after - 1
-        while before >= low or after < high:
-            later = before < low or (
-                after < high and entries[after].made - at < at - entries[before].made
+        found: dict[tuple[str, str, int], list[Entry]] = {}
+        for entry in entries:
+            found.setdefault((entry.vendor, entry.model, entry.cost if equal else 0), []).append(
+                entry
             )
-            entry = entries[after if later else before]
-            before, after = (before, after + 1) if later else (before - 1, after)
-            if self._can(row, entry):
-                yield entry
+        self.lanes = [_Lane(some) for some in found.values()]
+        self._by_kind: dict[tuple[int, str, str], list[int]] = {}
+        for number, kind in enumerate(found):
+            self._by_kind.setdefault((kind[2], kind[0], kind[1]), []).append(number)
+        self._of: dict[tuple[str, str, int], list[int]] = {}
 
-    def _can(self, row: Row, entry: Entry) -> bool:
+    def copy(self) -> Pool:
+        """The same attempts with marks of their own."""
+        twin = copy(self)
+        twin.lanes = [lane.copy() for lane in self.lanes]
+        return twin
+
+    def entry(self, place: Place) -> Entry:
+        return self.lanes[place[1]].entries[place[2]]
+
+    def mark(self, place: Place) -> None:
+        """Pass over it from now on."""
+        self.lanes[place[1]].mark(place[2])
+
+    def mark_all(self, gone: Container[str]) -> None:
+        """Pass over those with these ids."""
+        for lane in self.lanes:
+            for index, entry in enumerate(lane.entries):
+                if entry.id in gone:
+                    lane.mark(index)
+
+    def near(self, row: Row) -> Iterator[Place]:
+        """Those that it can be of and that are not marked, the nearest first."""
+        at, allows = row.charge.start, self._allows
+        ways = [self._way(number, at) for number in self._lanes_of(row)]
+        for place in ways[0] if len(ways) == 1 else merge(*ways):
+            if allows is None or allows(row, self.entry(place)):
+                yield place
+
+    def _way(self, number: int, at: float) -> Iterator[Place]:
+        return ((far, number, index) for far, index in self.lanes[number].near(at))
+
+    def _lanes_of(self, row: Row) -> list[int]:
         charge = row.charge
-        return (
-            charge.start <= entry.due + SLACK
-            and charge.vendor in {"", entry.vendor}
-            and same_model(entry.model, charge.model)
-            and (self._allows is None or self._allows(row, entry))
-        )
+        kind = charge.vendor, charge.model, row.cost if self._equal else 0
+        if kind not in self._of:
+            self._of[kind] = [
+                number
+                for (cost, vendor, model), numbers in self._by_kind.items()
+                if cost == kind[2]
+                and charge.vendor in {"", vendor}
+                and same_model(model, charge.model)
+                for number in numbers
+            ]
+        return self._of[kind]
 
 
 class Pairs:
@@ -92,17 +170,21 @@ class Pairs:
 
         *lasting*: rows may move to these attempts later too, to make room for others.
         """
+        free = pool.copy()
+        free.mark_all(self._row)
         # The dearest first: where too few attempts are left, no row costs more than those that
         # have a pair, so what is settled by them is never too low.
         for number, row in self._dearest():
-            free = (entry for entry in pool.near(row) if entry.id not in self._row)
-            nearest = next(free, None)
+            nearest = next(free.near(row), None)
             if nearest is not None:
-                self._pair(number, nearest)
+                free.mark(nearest)
+                self._pair(number, free.entry(nearest))
         pools = [*self._lasting, pool]
-        dead: set[str] = set()
+        unseen = [pool.copy() for pool in pools]
         for number, _ in self._dearest():
-            self._chain(number, pools, dead)
+            tried = [pool.copy() for pool in unseen]
+            if not self._chain(number, tried):
+                unseen = tried  # what was seen in vain leads nobody anywhere
         if lasting:
             self._lasting = pools
 
@@ -123,22 +205,25 @@ class Pairs:
     def _pair(self, number: int, entry: Entry) -> None:
         self._entry[number], self._row[entry.id] = entry, number
 
-    def _chain(self, number: int, pools: list[Pool], dead: set[str]) -> None:
-        """Find a free attempt along a shortest chain; attempts seen in vain are *dead*."""
+    def _chain(self, number: int, pools: list[Pool]) -> bool:
+        """Find a free attempt along a shortest chain; all that were seen are marked in *pools*."""
         came: dict[str, tuple[int, Entry]] = {}
         waiting = deque([number])
         while waiting:
             asking = waiting.popleft()
-            for entry in (e for pool in pools for e in pool.near(self._rows[asking])):
-                if entry.id in dead or entry.id in came:
-                    continue
-                came[entry.id] = asking, entry
-                owner = self._row.get(entry.id)
-                if owner is None:
-                    self._move(entry, came)
-                    return
-                waiting.append(owner)
-        dead.update(came)
+            for pool in pools:
+                for place in pool.near(self._rows[asking]):
+                    pool.mark(place)
+                    entry = pool.entry(place)
+                    if entry.id in came:
+                        continue
+                    came[entry.id] = asking, entry
+                    owner = self._row.get(entry.id)
+                    if owner is None:
+                        self._move(entry, came)
+                        return True
+                    waiting.append(owner)
+        return False
 
     def _move(self, free: Entry, came: dict[str, tuple[int, Entry]]) -> None:
         """Every row of the chain takes the attempt that it asked for."""
