@@ -36,7 +36,8 @@ def compare(
     statement: Statement, entries: Iterable[Entry], pricing: Pricing, *, share: bool = False
 ) -> Result:
     """Match *statement* with attempts that were going on between its beginning and its end."""
-    held = [e for e in entries if e.due + SLACK >= statement.since and e.made < statement.end]
+    since, end = statement.since - SLACK, statement.end
+    held = [e for e in entries if e.due >= since and e.made < end]
     sheet = Sheet(statement.zone)
     if statement.by_call:
         _by_call(statement, held, pricing, sheet)
