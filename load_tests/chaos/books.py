@@ -65,11 +65,14 @@ def settled(place: Place, *, held: bool = False) -> Books:
     return read(place)
 
 
-def reconcile(place: Place) -> Books:
-    """Have the router's command read the vendors' bill; what stands in the books then."""
+def reconcile(place: Place, *more: str) -> Books:
+    """Have the router's command read the vendors' bill; what stands in the books then.
+
+    *more*: words for that command.
+    """
     command = [sys.executable, "-m", "router", "reconcile"]
     command += [f"http://127.0.0.1:{place.vendors.port}/sandbox/bill", "--vendor", "sandbox"]
-    command += ["--config", str(place.config), "--state", str(place.state), "--json"]
+    command += ["--config", str(place.config), "--state", str(place.state), "--json", *more]
     done = subprocess.run(  # noqa: S603 - our own program
         command, cwd=ROOT, env=os.environ | ENV, capture_output=True, text=True, check=False
     )

@@ -41,6 +41,11 @@ class Entry(msgspec.Struct, frozen=True):
     """It is surely over then."""
 
 
+def spread(entry: Entry, seconds: float) -> Entry:
+    """*entry* as one whose clock was wrong by so much at most, one way or the other."""
+    return msgspec.structs.replace(entry, made=entry.made - seconds, due=entry.due + seconds)
+
+
 class Place(msgspec.Struct, frozen=True):
     """What a backend of the configuration stands for."""
 

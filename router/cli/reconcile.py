@@ -21,13 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from router.admin import store
 from router.bills import deepl, elevenlabs, google, openai, sandbox
-from router.bills.books import DAY, Entry, Place, from_journal, from_ledger, same_model
+from router.bills.books import DAY, Entry, Place, from_journal, from_ledger, same_model, spread
 from router.bills.match import Drift, Result, compare
 from router.bills.statement import Charge, Statement, Unreadable
 from router.bills.table import Columns
 from router.cli import parser
 from router.cli.journal import Refused, terminal
 from router.config import Config, ConfigError, read
+from router.config.fields import seconds
 from router.core.api import Endpoint
 from router.core.call import Call, Usage
 from router.core.money import usd
@@ -71,6 +72,12 @@ def main(words: list[str]) -> int:
     options.add_argument("--until", help="and until then; else: its rows, but not the last --lag")
     options.add_argument("--lag", help="how late the vendor writes calls on its bill; 24h")
     options.add_argument(
+        "--clock",
+        metavar="TIME",
+        default="0s",
+        help="a router's clock was wrong by so much at most, such as 2h",
+    )
+    options.add_argument(
         "--share", action="store_true", help="share a day's sum among its unknown attempts"
     )
     options.add_argument("--dry-run", action="store_true", help="show only, settle nothing")
@@ -94,7 +101,8 @@ def _run(given: Namespace) -> int:
     if given.vendor != "sandbox" and not given.all_accounts:
         _one_account(config, places)
     where = store.where(config, os.environ, given.state)
-    entries = _entries(statement, places, where, given)
+    wrong = seconds(given.clock)
+    entries = [spread(e, wrong) for e in _entries(statement, places, where, given)]
     result = compare(statement, entries, _pricing(config, given.config, places), share=given.share)
     settled = 0
     if result.bills and where is not None and not given.dry_run:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.bills import deepl, elevenlabs, google, openai, sandbox
-from router.bills.books import Entry, from_journal, same_model
+from router.bills.books import Entry, from_journal, same_model, spread
 from router.bills.match import compare
 from router.bills.statement import Charge, Statement, Unreadable
 
@@ -129,6 +130,19 @@ def test_a_bill_that_begins_late_leaves_the_books_above_it(found, late):
     result = compare(its_rows(found, START + late), [e for e, *_ in found], unpriced)
     charged = sum(cost or 0 for _, cost, _ in found)
     assert after([f[:2] for f in found], result) >= charged
+
+
+@settings(max_examples=100, deadline=None)
+@given(rush(), st.floats(-7200.0, 7200.0))
+def test_a_clock_that_was_wrong_is_allowed_for(found, wrong):
+    """Told by how much a router's clock was wrong at most, sums are exact all the same."""
+    entries = [
+        spread(msgspec.structs.replace(e, made=e.made + wrong, due=e.due + wrong), 7200.0)
+        for e, *_ in found
+    ]
+    bill = msgspec.structs.replace(its_rows(found), since=0.0)
+    result = compare(bill, entries, unpriced)
+    assert after([f[:2] for f in found], result) == sum(c.cost or 0 for c in bill.charges)
 
 
 def test_while_a_call_is_going_on_rows_of_its_time_settle_nothing():
