@@ -33,5 +33,5 @@ def ask(url: str, method: str = "GET", told: Any = None) -> Any:
     """JSON in, JSON out. Raises OSError."""
     data = None if told is None else json.dumps(told).encode()
     request = urllib.request.Request(url, data, method=method)  # noqa: S310 - named by the user
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
         return json.loads(answer.read())

@@ -124,7 +124,7 @@ def ask(url: str, body: Any = None, method: str | None = None, key: str = "") ->
         {"authorization": f"Bearer {key}"} if key else {}
     )
     asked = Request(url, data, headers, method=method)  # noqa: S310 - our own programs
-    with urlopen(asked, timeout=30) as answer:  # noqa: S310
+    with urlopen(asked, timeout=30) as answer:  # noqa: S310 - as above
         raw = answer.read()
         return json.loads(raw) if raw else None
 

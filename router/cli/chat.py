@@ -75,7 +75,7 @@ def _turn(sdk: OpenAI, given: Any, turns: list[Any], console: Console) -> tuple[
 def _decision(url: str, key: str, call_id: str) -> dict[str, Any]:
     request = Request(f"{url}/v1/decisions/{call_id}", headers={"authorization": f"Bearer {key}"})  # noqa: S310 - the user names the address
     try:
-        with urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urlopen(request, timeout=5) as answer:  # noqa: S310 - as above
             found: dict[str, Any] = json.load(answer)
     except URLError:
         return {}

@@ -19,6 +19,7 @@ from rich.table import Table
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from router import apis
 from router.admin import store
 from router.bills import deepl, elevenlabs, google, openai, sandbox
 from router.bills.books import DAY, Entry, Place, from_journal, from_ledger, same_model, spread
@@ -101,7 +102,7 @@ def _run(given: Namespace) -> int:
     if given.vendor != "sandbox" and not given.all_accounts:
         _one_account(config, places)
     where = store.where(config, os.environ, given.state)
-    wrong = seconds(given.clock)
+    wrong = _wrong(given.clock)
     entries = [spread(e, wrong) for e in _entries(statement, places, where, given)]
     result = compare(statement, entries, _pricing(config, given.config, places), share=given.share)
     settled = 0
@@ -155,6 +156,14 @@ def _places(config: Config, statement: Statement, only: list[str]) -> dict[str, 
     return found
 
 
+def _wrong(said: str) -> float:
+    """Seconds by which a clock was wrong. Raises Refused."""
+    try:
+        return float(seconds(said))
+    except ValueError as exc:
+        raise Refused(f"--clock {said!r}: {exc}") from None
+
+
 def _one_account(config: Config, places: dict[str, Place]) -> None:
     """Raises Refused when *places* are of several accounts: a bill is of one.
 
@@ -164,7 +173,8 @@ def _one_account(config: Config, places: dict[str, Place]) -> None:
     for name, spec in config.backends.items():
         if name in places:
             key = spec.key_env or spec.key_file or "no key"
-            accounts.setdefault((spec.base or "the vendor's own address", key), []).append(name)
+            base = spec.base or apis.load(spec.api).base
+            accounts.setdefault((base.rstrip("/"), key), []).append(name)
     if len(accounts) > 1:
         said = "; ".join(
             f"{', '.join(names)} ({at}, {key})" for (at, key), names in accounts.items()

@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 TAG = "dev"
 USER = "12345:12345"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
@@ -34,6 +36,18 @@ def why_not() -> str:
         if subprocess.run(["podman", "image", "exists", name], check=False).returncode:
             return f"there is no image {name}; run `make image`"
     return ""
+
+
+def marks() -> list[pytest.MarkDecorator]:
+    """Of a module of such tests."""
+    reason = why_not()
+    return [
+        pytest.mark.system,
+        pytest.mark.image,
+        pytest.mark.xdist_group("image"),
+        pytest.mark.timeout(600),
+        pytest.mark.skipif(bool(reason), reason=reason),
+    ]
 
 
 class Container:

@@ -12,17 +12,10 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from tests.system.image.containers import Container, mounted, podman, why_not
+from tests.system.image.containers import Container, marks, mounted, podman
 from tests.system.router.harness import ask, free_port, until
 
-WHY_NOT = why_not()
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.image,
-    pytest.mark.xdist_group("image"),
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-]
+pytestmark = marks()
 KEY, TOKEN = "ik-" + "k" * 32, "t" * 40
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 24}
 

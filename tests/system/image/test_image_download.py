@@ -17,17 +17,10 @@ from model_store.cache import cache_folder
 from model_store.fetch import fetch
 from model_store.load import CATALOG, load_catalog
 from tests.system.helm.charts import RENDERS, containers, render
-from tests.system.image.containers import Container, mounted, why_not
+from tests.system.image.containers import Container, marks, mounted
 from tests.system.router.harness import ask, free_port, until
 
-WHY_NOT = why_not()
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.image,
-    pytest.mark.xdist_group("image"),
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-]
+pytestmark = marks()
 TOKEN = "t" * 40
 
 
