@@ -103,11 +103,17 @@ def works(it: Operator, secret: str) -> bool:
     return True
 
 
+def known(it: Operator, secret: str) -> None:
+    """Wait until every worker knows the key: within a second of the first."""
+    # A worker that has not read the first key there is serves everybody.
+    until(lambda: works(it, secret) and not works(it, "nobody"), 10)
+    time.sleep(1.0)
+
+
 def test_calls_budgets_and_savings_agree(it: Operator):
     """The journal's cost, the budget's posted sum and the vendor's bill of one key are the same."""
     secret = it("keys", {"name": "bea", "team": "blue", "budgets": ["day=1"]})["secret"]
-    # Known once strangers are not: before the first key there is, everybody is.
-    until(lambda: works(it, secret) and not works(it, "nobody"), 10)
+    known(it, secret)
     raw = it.chat(secret)
     [call] = it(f"calls?call={raw.headers['x-isocost-call-id']}")
     assert (call["key"], call["team"], call["route"]) == ("bea", "blue", "chat")
