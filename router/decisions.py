@@ -16,7 +16,8 @@ from router.core.ending import Ending
 from router.core.money import usd
 from router.core.trail import Attempt, Trail
 from router.core.verdict import OK
-from router.plan import AILING, Candidate, Plan, Route, baseline_cost
+from router.plan import AILING, Candidate, Plan, baseline_cost
+from router.route import Route
 
 
 def candidate_json(candidate: Candidate) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from router.core.money import PICO
 from router.gates.admission import Process
 from router.ledger.books import BudgetRow, Watched
 from router.ledger.budget import EACH, Budget, Scope, place, span
-from router.plan import Backend, Route
+from router.route import Backend, Route
 
 BREAKER = {"closed": 0, "half-open": 1, "open": 2}
 CALM = {"in_flight": 0, "limit": 0, "breaker_state": 0, "backend_up": 1, "backend_queue": 0}

@@ -44,7 +44,8 @@ from router.layers.guard import guard
 from router.layers.observe import observe
 from router.layers.spend import no_units, spend
 from router.ledger.budget import Budget
-from router.plan import BY_UNIT, Backend, Gates, Route
+from router.plan import BY_UNIT
+from router.route import Backend, Gates, Route
 from router.rules import RuleError
 from router.secrets import Secret, SecretError, secret
 

@@ -19,7 +19,7 @@ from typing import Literal
 from router.core.call import Call
 from router.core.ending import Ending
 from router.core.verdict import CANCELLED, OK
-from router.plan import Route
+from router.route import Route
 
 Owed = Literal["first_event", "answer", "deadline"]
 OWED: tuple[Owed, ...] = ("first_event", "answer", "deadline")

@@ -39,7 +39,7 @@ from router.core.trace import Trace
 from router.decisions import Decision, Decisions
 from router.fixed import waiting
 from router.google_token import Tokens
-from router.http1 import Pool
+from router.http1.pool import Pool
 from router.journal import Journal, Keep
 from router.ledger import books
 from router.ledger.database import engine
@@ -47,7 +47,8 @@ from router.ledger.keys import KeyRow
 from router.ledger.ledger import Ledger
 from router.ledger.record import Event, StoreDown
 from router.pipeline import Pipeline, World, build
-from router.plan import BY_UNIT, Backend
+from router.plan import BY_UNIT
+from router.route import Backend
 from router.telemetry import Telemetry
 from router.tracing import Tracing, traced
 from router.transport import fetch, http

@@ -12,12 +12,11 @@ A page in OpenMetrics also carries exemplars: for each route the trace of its ne
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -28,11 +27,13 @@ from router.core.ending import Ending
 from router.core.money import PICO
 from router.core.trail import Trail
 from router.core.verdict import OK, REJECTED
+from router.counting import Counts, Times
 from router.gates.admission import Process
 from router.gauges import Facts, Gates
 from router.ledger.record import EventKind
-from router.plan import UNPRICED, Backend, Route, baseline_cost
+from router.plan import UNPRICED, baseline_cost
 from router.promised import judged
+from router.route import Backend, Route
 
 # From an answer out of memory, by a lone embedding (10 ms), to a long recording.
 SECONDS = (
@@ -42,46 +43,6 @@ SECONDS = (
 OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.25, 1)
 UNKNOWN = "(unknown)"
 RATIO = (0.1, 0.25, 0.5, 0.8, 0.95, 1.05, 1.25, 2, 4, 10)
-
-
-class _Counts(dict[tuple[str, ...], float]):
-    """A counter's increments since the last flush: adding here costs a tenth of adding there."""
-
-    def __init__(self, name: str, text: str, labels: tuple[str, ...], registry: Any) -> None:
-        super().__init__()
-        self._counter = Counter(f"isocost_{name}", text, labels, registry=registry)
-
-    def __missing__(self, labels: tuple[str, ...]) -> float:
-        return 0.0
-
-    def add(self, amount: int, *labels: str) -> None:
-        """Count *amount*, which is mostly none."""
-        if amount:
-            self[labels] += amount
-
-    def flush(self) -> None:
-        for labels, amount in self.items():
-            self._counter.labels(*labels).inc(amount)
-        self.clear()
-
-
-class _Times(defaultdict[tuple[str, ...], list[float]]):
-    """A histogram's observations since the last flush, and of what call one of them was."""
-
-    def __init__(self, name: str, text: str, bins: Any, labels: Any, registry: Any) -> None:
-        super().__init__(list)
-        self.traces: dict[tuple[str, ...], tuple[float, str]] = {}
-        self._histogram = Histogram(
-            f"isocost_{name}", text, labels, buckets=bins, registry=registry
-        )
-
-    def flush(self) -> None:
-        for labels, seen in self.items():
-            child = self._histogram.labels(*labels) if labels else self._histogram
-            traced, trace = self.traces.pop(labels, (None, ""))
-            for value in seen:
-                child.observe(value, {"trace_id": trace} if value == traced else None)
-        self.clear()
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -99,15 +60,15 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._counts: list[_Counts] = []
-        self._times: list[_Times] = []
+        self._counts: list[Counts] = []
+        self._times: list[Times] = []
 
-        def counter(name: str, text: str, *labels: str) -> _Counts:
-            self._counts.append(_Counts(name, text, labels, registry))
+        def counter(name: str, text: str, *labels: str) -> Counts:
+            self._counts.append(Counts(name, text, labels, registry))
             return self._counts[-1]
 
-        def histogram(name: str, text: str, bins: tuple[float, ...], *labels: str) -> _Times:
-            self._times.append(_Times(name, text, bins, labels, registry))
+        def histogram(name: str, text: str, bins: tuple[float, ...], *labels: str) -> Times:
+            self._times.append(Times(name, text, bins, labels, registry))
             return self._times[-1]
 
         self._calls = counter(

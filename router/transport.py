@@ -34,7 +34,8 @@ from router.core.reply import Reply
 from router.core.retry_after import retry_after
 from router.core.service import Service
 from router.core.task import Event
-from router.http1 import Broken, ConnectFailed, Origin, Pool, Response
+from router.http1.origin import Broken, ConnectFailed, Origin
+from router.http1.pool import Pool, Response
 
 T = TypeVar("T")
 TAIL_SECONDS = 0.05

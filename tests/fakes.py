@@ -26,7 +26,7 @@ from router.gates.retries import Retries
 from router.gates.silence import Silence
 from router.layers.guard import guard
 from router.layers.spend import spend
-from router.plan import Backend, Gates, Route
+from router.route import Backend, Gates, Route
 
 T = TypeVar("T")
 USED = Usage(100, 10)

@@ -39,7 +39,7 @@ from router.journal.query import moment
 from router.ledger.ledger import Ledger
 from router.ledger.record import Bill, StoreDown
 from router.pipeline import World, build
-from router.plan import Backend
+from router.route import Backend
 
 READERS: dict[str, Callable[[bytes, Columns], Statement]] = {
     "openai": openai.read,

@@ -11,7 +11,7 @@ from router.compiled.world import World
 from router.config import Config, ConfigError, RouteCacheConfig
 from router.core.reply import CACHE
 from router.layers.cache import Policy
-from router.plan import Route
+from router.route import Route
 
 UNANSWERING = {"limits", "breaker", "price", "status", "key_env", "key_file", "credentials_file"}
 """What of a backend's configuration cannot change an answer."""

@@ -14,7 +14,7 @@ from router.gates.meter import Meter
 from router.gates.pause import Pause
 from router.gates.retries import Retries
 from router.gates.silence import Silence
-from router.plan import Gates
+from router.route import Gates
 
 
 def concurrency(spec: BackendConfig) -> int:

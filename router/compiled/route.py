@@ -9,7 +9,7 @@ from router.core.gate import Clock
 from router.core.money import pico
 from router.gates.forecast import Forecast
 from router.gates.retries import Retries
-from router.plan import Backend, Hedge, Promise, Route
+from router.route import Backend, Hedge, Promise, Route
 
 
 def _hedge(spec: RouteConfig, now: Clock, was: Route | None) -> Hedge | None:

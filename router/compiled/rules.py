@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from router.config import ConfigError, RouteConfig
 from router.core.call import Call
-from router.plan import Backend, Effect
+from router.route import Backend, Effect
 from router.rules import RuleError, compile_rule
 
 

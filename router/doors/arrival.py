@@ -17,7 +17,7 @@ from router.core.call import CRITICALITIES, Call, Criticality, Key
 from router.core.errors import BadRequest, UnknownRoute
 from router.core.money import pico
 from router.core.task import Task
-from router.plan import Route
+from router.route import Route
 from router.runtime import Runtime
 
 # Unique by process and count: asking the kernel for random bytes per call costs 30 us.

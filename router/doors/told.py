@@ -9,7 +9,8 @@ from router.core.money import usd
 from router.core.reply import Reply
 from router.core.trail import Trail
 from router.decisions import reason
-from router.plan import Plan, Route, baseline_cost
+from router.plan import Plan, baseline_cost
+from router.route import Route
 
 Headers = list[tuple[bytes, bytes]]
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")

@@ -38,7 +38,8 @@ from router.core.trail import Trail
 from router.core.verdict import OK, Verdict
 from router.layers.flights import Flight, Flights
 from router.layers.guard import guard
-from router.plan import Plan, Route, baseline_cost
+from router.plan import Plan, baseline_cost
+from router.route import Route
 
 MEDIA: frozenset[Task] = frozenset({"transcribe", "annotate"})
 """Tasks whose calls are named in a thread: hashing megabytes would hold up everybody else."""

@@ -23,7 +23,7 @@ from router.core.call import Call
 from router.core.gate import Clock
 from router.core.reply import Reply
 from router.core.service import Service
-from router.plan import Backend, Route
+from router.route import Backend, Route
 
 from .hedge import race, rival
 from .nothing_left import nothing_left

@@ -20,7 +20,7 @@ from router.core.errors import Rejected
 from router.core.reply import Reply
 from router.core.verdict import CANCELLED, OK, REJECTED
 from router.gates.meter import size_class
-from router.plan import Backend, Hedge
+from router.route import Backend, Hedge
 
 from .walk import Walk
 

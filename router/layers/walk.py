@@ -26,7 +26,8 @@ from router.core.reply import Reply
 from router.core.trail import Attempt, Trail
 from router.core.verdict import CANCELLED, FAULT, LATE, LOST, THROTTLED, Verdict
 from router.ledger.record import OverBudget
-from router.plan import Backend, Route, Sight, look, plan
+from router.plan import Sight, look, plan
+from router.route import Backend, Route
 
 LEAST_SPARE, MOST_SPARE, UNKNOWN_SPARE, LAST_SPARE = 0.3, 0.5, 0.4, 0.15
 """Shares of the time left that are kept for the next backend; the last one in any case."""

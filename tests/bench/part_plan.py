@@ -21,7 +21,8 @@ from router.core.reply import Reply
 from router.core.verdict import OK
 from router.doors.arrival import Arrival, Entrance, make_call
 from router.pipeline import Pipeline, World, build
-from router.plan import Route, look, plan
+from router.plan import look, plan
+from router.route import Route
 
 from .bodies import kilobyte
 from .contenders import PATH

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from wire_served import Answer, Vendor, said, served
 
-from router.http1 import Pool
+from router.http1.pool import Pool
 from router.runtime import StatusPage
 from router.server import Server
 from router.transport import fetch

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from router.http1 import BUFFER_LIMIT, Broken, ConnectFailed, Origin, Pool
+from router.http1.connection import BUFFER_LIMIT
+from router.http1.origin import Broken, ConnectFailed, Origin
+from router.http1.pool import Pool
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

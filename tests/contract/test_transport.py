@@ -15,7 +15,7 @@ from router import apis
 from router.core import verdict as v
 from router.core.api import Endpoint
 from router.core.errors import AttemptFailed, BrokenStream
-from router.http1 import Pool
+from router.http1.pool import Pool
 from router.transport import http
 from tests.fakes import a_call
 

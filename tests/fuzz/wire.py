@@ -1,4 +1,4 @@
-"""A backend's answer as bytes of HTTP, read by `router/http1.py` in pieces of any size.
+"""A backend's answer as bytes of HTTP, read by `router/http1/` in pieces of any size.
 
 However it is cut, the same status and body come of it, or none; nothing is raised but Broken, the
 connection is kept only after one answer and nothing else, and what is held stays bounded.
@@ -10,7 +10,9 @@ import asyncio
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from router.http1 import BODY_LIMIT, HEADERS_LIMIT, Broken, Connection, Origin, Pool
+from router.http1.connection import BODY_LIMIT, HEADERS_LIMIT, Connection
+from router.http1.origin import Broken, Origin
+from router.http1.pool import Pool
 
 ORIGIN = Origin.of("http://127.0.0.1:9")
 

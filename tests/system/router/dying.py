@@ -11,6 +11,7 @@ The router's own parts are wrapped as they are made; nothing in the product know
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -24,12 +25,14 @@ import alembic.command
 import msgspec
 import psycopg
 
-from router import http1, runtime
+from router import runtime
 from router.cli import serve
 from router.core.api import Endpoint
 from router.core.call import Call
 from router.core.reply import Reply
 from router.core.service import Service
+from router.http1 import pool
+from router.http1.connection import Connection
 from router.layers import booking
 from router.ledger.ledger import Ledger
 
@@ -124,8 +127,8 @@ def _books(ledger: Ledger, at: At) -> None:
     store.run, store._probe = running, probe  # type: ignore[method-assign]
 
 
-def _connection(at: At) -> type[http1.Connection]:
-    class Doomed(http1.Connection):
+def _connection(at: At) -> type[Connection]:
+    class Doomed(Connection):
         async def ask(self, request: bytes, *, whole: bool) -> None:
             loop = self._loop
             # What is written leaves at the end of the loop's turn: two turns later it has left.
@@ -133,7 +136,7 @@ def _connection(at: At) -> type[http1.Connection]:
             await super().ask(request, whole=whole)
 
         def connection_made(self, transport: Any) -> None:
-            self._loop = http1.asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
             super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
@@ -161,7 +164,7 @@ def live(life: Life) -> int:
     at = Fate(life.point, life.passing).at
     booking.GRACE = life.grace
     booking._process = os.urandom(8).hex()  # made at import, so all that are forked would share it
-    http1.Connection = _connection(at)  # type: ignore[misc]
+    pool.Connection = _connection(at)  # type: ignore[misc]
     serve.Runtime = doomed(at, life.ahead)  # type: ignore[misc]
     return serve.main(life.words)
 

@@ -25,7 +25,8 @@ from router.core.task import TextResult
 from router.gates.admission import FLOOR, SHARES, Admission, Process
 from router.gates.meter import Meter
 from router.layers.dispatch import dispatch
-from router.plan import Plan, Promise, Route, look, plan
+from router.plan import Plan, look, plan
+from router.route import Promise, Route
 from tests.fakes import FakeClock, a_backend, a_call, a_gates, a_route, play
 
 ROOT = Path(__file__).parent.parent.parent.parent

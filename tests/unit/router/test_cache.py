@@ -38,7 +38,7 @@ from router.core.trail import Trail
 from router.layers.cache import Policy, cache
 from router.layers.dispatch import dispatch
 from router.layers.observe import observe
-from router.plan import Backend, Effect, Route
+from router.route import Backend, Effect, Route
 from tests.fakes import (
     USED,
     FakeClock,

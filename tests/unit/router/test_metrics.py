@@ -37,7 +37,8 @@ from router.ledger.budget import Budget, Scope
 from router.ledger.database import address, engine
 from router.ledger.ledger import Ledger
 from router.ledger.record import Ask
-from router.plan import UNPRICED, Candidate, Plan, Promise, Route
+from router.plan import UNPRICED, Candidate, Plan
+from router.route import Promise, Route
 from router.telemetry import OVERHEAD, SECONDS, Telemetry
 from tests.fakes import (
     OWN,

@@ -33,7 +33,7 @@ from router.gates.meter import Meter
 from router.layers.dispatch import dispatch
 from router.layers.observe import observe
 from router.layers.spend import spend
-from router.plan import Backend, Effect, Promise
+from router.route import Backend, Effect, Promise
 from tests.fakes import (
     OWN,
     PAID,

@@ -24,7 +24,7 @@ from router.gates.retries import Retries
 from router.gates.silence import Silence
 from router.layers.dispatch import dispatch
 from router.layers.resume import GO_ON, continued, resumable
-from router.plan import Effect, Hedge, Promise
+from router.route import Effect, Hedge, Promise
 from tests.fakes import (
     OWN,
     PAID,

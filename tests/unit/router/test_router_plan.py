@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from router.core.call import Outcome
 from router.core.money import Price
 from router.core.verdict import FAULT, OK, THROTTLED
-from router.plan import AILING, PATIENCE, SILENT, Effect, Plan, Promise, Route, Sight, look, plan
+from router.plan import AILING, PATIENCE, SILENT, Plan, Sight, look, plan
+from router.route import Effect, Promise, Route
 from tests.fakes import OWN, PAID, FakeClock, a_backend, a_call, a_route
 
 CLOCK = FakeClock()

@@ -16,7 +16,7 @@ from router.decisions import Decision, Decisions, plan_json, reason
 from router.gates.admission import Process
 from router.layers.dispatch import dispatch
 from router.layers.observe import observe
-from router.plan import Promise, Route
+from router.route import Promise, Route
 from router.telemetry import Telemetry
 from tests.fakes import (
     OWN,
