@@ -63,7 +63,7 @@ def http(endpoint: Endpoint, *, pool: Pool, now: Clock) -> Service:
             "content-type": "application/json",
             **wire.headers,
             **api.auth(endpoint.secret()),
-            # Another router, and our own workers, stop when nobody waits any more.
+            # Another router stops then by itself; a worker does when the connection ends.
             "x-isocost-deadline-ms": f"{max(1.0, 1e3 * (ends - started)):.0f}",
         }
         if traced and call.trace is not None:
