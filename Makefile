@@ -32,7 +32,7 @@ race: .venv/installed ## 200 callers, three processes, a few cents: on SQLite an
 	ISOCOST_RACE_CALLS=$(or $(CALLS),2000) $(BIN)/pytest tests/system/router/test_budgets.py -k race -rP --timeout 1200
 
 chaos: .venv/installed ## break every dependency under load, or SOAK=10m; writes docs/faults.md
-	$(BIN)/python -m load_tests.chaos $(if $(SOAK),--soak $(SOAK),$(if $(ONLY),--only "$(ONLY)",--write))
+	$(BIN)/python -m load_tests.chaos $(if $(SOAK),--soak $(SOAK) --write,$(if $(ONLY),--only "$(ONLY)",--write))
 
 lint: .venv/installed ## linters, types, import rules
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,11 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         if args.soak:
-            return _shown(uvloop.run(soak.run(folder, args.soak)))
+            found = uvloop.run(soak.run(folder, args.soak))
+            if args.write:
+                day = time.strftime("%Y-%m-%d")
+                page.write_soak(day, args.soak / 60, found, ROOT / "docs" / "faults.md")
+            return _shown(found)
         run = uvloop.run(Lanes(folder, tell, args.only).run())
         if args.out:
             args.out.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))

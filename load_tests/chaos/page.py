@@ -1,6 +1,6 @@
-"""The table of results, as the run itself writes it into docs/faults.md, and README's one line.
+"""Results, as the run itself writes them into docs/faults.md, and README's one line.
 
-Both stand between two comments, so that the words around them are people's.
+They stand between two comments, so that the words around them are people's.
 """
 
 import re
@@ -78,6 +78,16 @@ def write(run: Run, docs: Path, readme: Path) -> None:
     )
     _put(docs, "results", f"\n{body}\n")
     _put(readme, "chaos", line(run))
+
+
+def write_soak(day: str, minutes: float, checks: Iterable[Check], docs: Path) -> None:
+    """Put what a soak found where it belongs. Raises ValueError when there is no place for it."""
+    rows = "\n".join(
+        f"| {check.name} | {check.figures} | {'yes' if check.held else '**no**'} |"
+        for check in checks
+    )
+    head = f"{day}, {minutes:.0f} minutes.\n\n| check | measured | held |\n|---|---|---|"
+    _put(docs, "soak", f"\n{head}\n{rows}\n")
 
 
 def _put(page: Path, mark: str, text: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from load_tests.chaos.checks import Attempt, attempts, opened, reached, resumed, thrifty
+from load_tests.chaos import page
+from load_tests.chaos.checks import Attempt, Check, attempts, opened, reached, resumed, thrifty
 from load_tests.chaos.client import Got
 from load_tests.chaos.kinds import GOES_ON, RESUMED
 from load_tests.chaos.load import Seen
@@ -147,3 +148,21 @@ def test_a_soak_finds_what_never_shrinks_again(leaks):
     assert [c.name for c in grown(found) if not c.held] == (
         [f"no growth of {leaks}"] if leaks else []
     )
+
+
+def test_a_soak_writes_its_table_anew_and_leaves_the_rest(tmp_path):
+    """What a run before wrote is gone; a page without a place for it is not touched."""
+    docs = tmp_path / "faults.md"
+    docs.write_text("before <!-- soak -->old<!-- /soak --> after")
+    checks = [Check("no growth of memory", True, "1"), Check("no growth of tasks", False, "2")]
+    for _ in range(2):
+        page.write_soak("2000-01-01", 10.0, checks, docs)
+    written = docs.read_text()
+    assert written.startswith("before <!-- soak -->\n2000-01-01, 10 minutes.\n")
+    assert written.endswith("| no growth of tasks | 2 | **no** |\n<!-- /soak --> after")
+    assert "| no growth of memory | 1 | yes |" in written
+    assert "old" not in written
+    docs.write_text("no place")
+    with pytest.raises(ValueError, match="no place <!-- soak -->"):
+        page.write_soak("2000-01-01", 10.0, checks, docs)
+    assert docs.read_text() == "no place"
