@@ -250,10 +250,14 @@ def _told(endpoint: Endpoint, call: Call, text: str) -> str:
 
 
 async def fetch(pool: Pool, url: str, shape: type[T], *, seconds: float) -> T | None:
-    """The JSON at *url* in its *shape*; None when there is none within *seconds*."""
+    """The JSON at *url* in its *shape*; None when there is none within *seconds*.
+
+    Each time on a new connection: behind a load balancer one that is kept stays with a server that
+    is taken out of service, and tells of that one only.
+    """
     try:
         async with timeout(seconds):
-            response = await pool.exchange(Origin.of(url), "")
+            response = await pool.alone(Origin.of(url), "")
             return msgspec.json.decode(response.body, type=shape)
     except (ConnectFailed, Broken, TimeoutError, *UNREADABLE):
         return None

@@ -31,6 +31,7 @@ class Connection(asyncio.Protocol):
         self.origin, self._owner = origin, owner
         self.now = asyncio.get_running_loop().time
         self.since = 0.0
+        self.alone = False
         self.lost = self._busy = self._whole = self._paused = False
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
@@ -76,7 +77,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        return self.complete and self._keep and not self.lost
+        return self.complete and self._keep and not self.lost and not self.alone
 
     def abort(self) -> None:
         self._busy = False

@@ -62,6 +62,12 @@ class Pool:
         """Take a connection and ask. Raises ConnectFailed, Broken."""
         return await self.ask(await self.take(origin), path, body, headers, whole=whole)
 
+    async def alone(self, origin: Origin, path: str) -> Response:
+        """GET on a connection that is for it alone. Raises ConnectFailed, Broken."""
+        connection = await self._connect(origin, CONNECT_SECONDS)
+        connection.alone = True
+        return await self.ask(connection, path, headers={"connection": "close"})
+
     def put(self, connection: Connection) -> None:
         """Keep a connection whose answer is over for the next call, if it can be."""
         if connection.reusable:

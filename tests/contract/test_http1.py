@@ -278,3 +278,15 @@ async def test_connections_that_a_burst_left_are_closed():
         idle[0].since -= 60.0
         pool.sweep()
         assert not pool._idle
+
+
+async def test_who_asks_alone_takes_and_leaves_no_connection():
+    """Each time on a new one, which is closed although the server would keep it."""
+    async with served(says(OK, b"Content-Length: 2\r\n\r\nhi")) as (server, pool, origin):
+        await pool.exchange(origin, "/kept")
+        for count in (2, 3):
+            assert (await pool.alone(origin, "/alone")).body == b"hi"
+            assert server.connections == count
+        await asyncio.wait_for(server.left.wait(), 5)
+        (kept,) = pool._idle[origin]
+        assert await pool.take(origin) is kept

@@ -229,6 +229,11 @@ def test_a_load_run_judges_the_router(house, tmp_path):
             load.remove()
     faults = ask(f"http://127.0.0.1:{house.sandboxed}/sandbox/faults")
     assert faults == {"rules": []}, "they end with the run"
+    until(
+        lambda: house.call("/v1/chat/completions", CHAT | {"model": "paid"}),
+        60,
+        "the paid API is asked again",
+    )
 
 
 OOM = """
