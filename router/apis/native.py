@@ -23,7 +23,7 @@ from .openai.door import NOTHING_TOLD, OpenAIDoor
 _encode = msgspec.json.Encoder().encode
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class _Body(msgspec.Struct):
     model: str
     input: str | list[str]
     labels: list[str] | None = None
@@ -31,6 +31,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _body = msgspec.json.Decoder(_Body)
+_known = frozenset(_Body.__struct_fields__)
 
 
 class NativeDoor(OpenAIDoor):
@@ -41,7 +42,16 @@ class NativeDoor(OpenAIDoor):
     questions: tuple[Question, ...] = ()
 
     def ask(self, path: str, body: bytes, told: Told = NOTHING_TOLD) -> Ask:
-        fields, asked = decode(raw_fields, body), decode(_body, body)
+        fields = decode(raw_fields, body)
+        for name in fields:
+            if name not in _known:
+                known = ", ".join(f"`{field}`" for field in _Body.__struct_fields__)
+                raise BadRequest(
+                    f"There is no field `{name[:64]}` here; the fields are {known}.",
+                    param=name[:64],
+                    code="invalid_request",
+                )
+        asked = decode(_body, body)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or not all(texts):
             raise BadRequest("`input` is empty: send a text.", param="input", code="empty")

@@ -596,9 +596,10 @@ def test_a_bad_classification_is_refused(changes, param):
 
 
 def test_an_unknown_field_is_refused_where_the_wire_is_ours():
-    """Our own wire has no extras: a misspelled field is named."""
-    with pytest.raises(BadRequest, match="lables"):
+    """Our own wire has no extras: a misspelled field is named, and so are those that there are."""
+    with pytest.raises(BadRequest, match=r"`lables` here.*`input`, `labels`") as caught:
         classify(lables=["a", "b"])
+    assert caught.value.param == "lables"
 
 
 def test_a_classification_is_written():
