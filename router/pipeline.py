@@ -223,7 +223,7 @@ def _backend(name: str, spec: BackendConfig, world: World, old: Pipeline | None)
     unset = key_env is not None and not world.env.get(key_env)
     if unset and spec.sandbox and world.sandbox:
         name, base = f"{name}-sandbox", spec.sandbox.base.rstrip("/")
-        key: Secret = lambda: "sk-sandbox-isocost"  # noqa: E731
+        key: Secret = lambda: "sk-sandbox-isocost"  # noqa: E731 - typed by its annotation
     else:
         key = secret(
             key_env,

@@ -235,7 +235,7 @@ class Runtime:
             fresh = self._fresh()
         except ConfigError as exc:
             self.telemetry.reloaded("refused")
-            log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400
+            log.error("configuration refused, the old one goes on:\n%s", exc)  # noqa: TRY400 - said whole by itself
             return str(exc)
         old, self.pipeline = self.pipeline.stores.shared, fresh
         if old is not None and old is not fresh.stores.shared:

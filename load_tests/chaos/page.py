@@ -86,7 +86,7 @@ def write_soak(day: str, minutes: float, checks: Iterable[Check], docs: Path) ->
         f"| {check.name} | {check.figures} | {'yes' if check.held else '**no**'} |"
         for check in checks
     )
-    head = f"{day}, {minutes:.0f} minutes.\n\n| check | measured | held |\n|---|---|---|"
+    head = f"{day}, {minutes:.3g} minutes.\n\n| check | measured | held |\n|---|---|---|"
     _put(docs, "soak", f"\n{head}\n{rows}\n")
 
 

@@ -57,7 +57,7 @@ async def _read(pieces: list[bytes]) -> Read:
     try:
         await task
     except Broken as exc:
-        assert str(exc)  # noqa: PT017
+        assert str(exc)  # noqa: PT017 - no raise is owed
         return Read(None, b"", kept=False)
     body = connection.taken()
     assert len(body) <= BODY_LIMIT
