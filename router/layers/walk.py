@@ -31,6 +31,8 @@ from router.route import Backend, Route
 
 LEAST_SPARE, MOST_SPARE, UNKNOWN_SPARE, LAST_SPARE = 0.3, 0.5, 0.4, 0.15
 """Shares of the time left that are kept for the next backend; the last one in any case."""
+TICK = 0.001
+"""Timers of the server's loop fall on whole milliseconds: a wait may end that much too early."""
 Kind = Literal["first", "failover", "retry", "hedge", "resume"]
 
 
@@ -50,7 +52,7 @@ class Walk:
 
     @property
     def late(self) -> bool:
-        return self._now() >= self.call.deadline
+        return self.ends_within(TICK)
 
     def ends_within(self, seconds: float) -> bool:
         """Whether the deadline comes before that."""

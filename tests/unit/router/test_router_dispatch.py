@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,6 +203,33 @@ def test_no_attempt_starts_after_the_deadline():
     assert error.status == 504
     assert "b: not tried, the deadline has passed" in str(error)
     assert world.at_rest()
+
+
+def test_a_wait_that_ends_at_the_deadline_is_late():
+    """On the server's own loop, whose timers may fire before their moment: late, nobody else asked.
+
+    One in twenty fires early, so that 400 calls leave no room for luck.
+    """
+
+    async def waits(call: Call) -> Reply:
+        try:
+            async with asyncio.timeout_at(call.deadline):
+                return await asyncio.Future()
+        except TimeoutError:
+            raise AttemptFailed("a", v.LATE, "no answer") from None
+
+    async def calls() -> list[Reply | BaseException]:
+        now = time.monotonic()
+        backends = [
+            a_backend(name, service, clock=time.monotonic, in_flight=400)
+            for name, service in (("a", waits), ("b", answering(v.OK)))
+        ]
+        service = dispatch({"chat": a_route(*backends)}, time.monotonic)
+        each = [a_call(arrived=now, deadline=now + 0.05 + i / 7919) for i in range(400)]
+        return await asyncio.gather(*map(service, each), return_exceptions=True)
+
+    ends = uvloop.run(calls())
+    assert {type(end) for end in ends} == {DeadlineExceeded}
 
 
 def test_a_call_that_comes_too_late_asks_nobody():
