@@ -29,7 +29,7 @@ PATHS = {path.pattern: (door.wire, path.task) for door, path in entrances()}
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("[!.]*/README.md")])
 SCHEMA: dict[str, Any] = Config.model_json_schema()
 
 # Where docs/configuration.md describes each part of the schema.
