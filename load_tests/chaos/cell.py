@@ -2,7 +2,8 @@
 
 calm        `Pace.calm` s: who serves, while all is well
 fault       `Pace.fault` s; each other task is asked once in it
-back        until 1 s of calls was served as in the calm, and each other task once; 30 s at most
+back        until the calls that ended within 1 s were served as in the calm, and each other task
+            once; 30 s at most
 rest        calls under way end, bill and books are compared and reconciled
 """
 
@@ -27,6 +28,8 @@ RECENT = 240.0
 """Seconds of the journal that are looked at: a cell and the minute before it."""
 WINDOW = 1.0
 """Seconds of calls that have to be as before."""
+AGAIN = 2.0
+"""Seconds until what another task lacked is looked for again: quicker, that would be a load."""
 
 
 class Pace(Struct, frozen=True):
@@ -39,10 +42,11 @@ class Pace(Struct, frozen=True):
 
 
 class Rate(Struct, frozen=True):
-    """Calls a second, and what that is called."""
+    """Calls a second, and what that is called; `share` of them is as much as own can serve."""
 
     name: str
     calls: float
+    share: float = 1.0
 
 
 class Result(Struct, kw_only=True):
@@ -87,7 +91,8 @@ async def run(place: Place, right: Right, fault: Fault, rate: Rate, pace: Pace) 
     load = Load(_name(fault, rate), place, right, fault.headers, fault.kinds)
     load.start(rate.calls)
     await asyncio.sleep(pace.calm)
-    times.share = _share(load.seen, fault.target)
+    # Past its capacity own serves all until its queue is long.
+    times.share = min(rate.share, _share(load.seen, fault.target))
     times.before = time.monotonic()
     await fault.strike(place)
     times.struck = time.monotonic()
@@ -127,30 +132,35 @@ async def _back(place: Place, load: Load, fault: Fault, times: Times, most: floa
     """Seconds until all was as before; else what was not, after *most* of them."""
     healed, kept = time.monotonic(), ""
     window, share = max(WINDOW, 3 / times.rate), times.share
+    others = _also(place, fault)
     while (now := time.monotonic()) < healed + most:
         await asyncio.sleep(0.1)
-        last = [s for s in load.seen if s.began >= max(healed, now - window)]
+        # Those that ended: of those that just began, the ones that wait would be missing.
+        last = [s for s in load.seen if s.began >= healed and s.ended >= now - window]
         bad = [f"{s.kind} {s.outcome}" for s in last if s.outcome != "right"]
         served = _share(last, fault.target)
-        # Past its capacity the target serves what it can: what it served before is the measure.
         if now - healed < window or len(last) < 2 or bad or served < 0.8 * share:
             kept = bad[0] if bad else f"{fault.target} serves {served:.0%}, before {share:.0%}"
             continue
-        kept = await _others(place, load, fault)
-        if not kept:
+        lacking = await _lacking(others, load, fault)
+        if not lacking:
             return time.monotonic() - healed
-        await asyncio.sleep(1.0)
+        kept, others = next(iter(lacking.values())), tuple(lacking)
+        await asyncio.sleep(AGAIN)
     return kept
 
 
-async def _others(place: Place, load: Load, fault: Fault) -> str:
-    """What of the other tasks is not served right, by the backend that is asked first."""
-    before, others = len(load.seen), _also(place, fault)
+async def _lacking(others: Sequence[Kind], load: Load, fault: Fault) -> dict[Kind, str]:
+    """Of the other tasks, those not served right by the backend that is asked first, and how."""
+    before = len(load.seen)
     await asyncio.gather(*[load.send(kind, number) for number, kind in enumerate(others)])
-    names = {kind.name for kind in others}
-    mine = [s for s in load.seen[before:] if s.kind in names]
-    bad = [s for s in mine if s.outcome != "right" or not s.backend.startswith(f"{fault.target}-")]
-    return f"{bad[0].kind} {bad[0].outcome} of {bad[0].backend or 'nobody'}" if bad else ""
+    kinds = {kind.name: kind for kind in others}
+    return {
+        kinds[s.kind]: f"{s.kind} {s.outcome} of {s.backend or 'nobody'}"
+        for s in load.seen[before:]
+        if s.kind in kinds
+        and (s.outcome != "right" or not s.backend.startswith(f"{fault.target}-"))
+    }
 
 
 async def _judged(place: Place, load: Load, fault: Fault, pace: Pace, times: Times) -> Result:

@@ -61,7 +61,7 @@ class Lanes:
             right = await learn(place.port)
             self.capacity = await overload.capacity(place)
             self._rates["80%"] = Rate("80%", 0.8 * self.capacity)
-            self._rates["150%"] = Rate("150%", 1.5 * self.capacity)
+            self._rates["150%"] = Rate("150%", 1.5 * self.capacity, share=1 / 1.5)
             self._measured.set()
             if not self._only or self._only in "overload":
                 self._found(await overload.run(place, right, self.capacity, self._pace))
