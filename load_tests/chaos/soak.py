@@ -29,6 +29,8 @@ WORKS, STRUCK, RESTS = 2.0, 2.0, 1.0
 WARM = 90.0
 """Seconds that do not count: neither are all the records there yet that are kept in memory
 (`server.decisions`, 1000), nor the threads."""
+IDLE = 22.0
+"""Seconds after which the router has closed connections that nobody uses: measured last of all."""
 MORE, FEW = 8 * 1024 * 1024, 8
 
 
@@ -50,11 +52,12 @@ async def run(folder: Path, seconds: float) -> list[Check]:
             await fault.heal(place)
             await load.stop()
             await asyncio.sleep(RESTS)
-            tasks = int(await aside(place.metric, "isocost_tasks"))
             if time.monotonic() - began > min(WARM, seconds / 3):
-                found.append((use(place.router.pid), tasks))
+                found.append(await _measured(place))
             seen += load.seen
             turn += 1
+        await asyncio.sleep(IDLE)
+        found.append(await _measured(place))
         checks = [lossless(seen, killed=False), honest(seen), *grown(found)]
         now = await aside(books.settled, place)
         checks.append(
@@ -67,6 +70,11 @@ async def run(folder: Path, seconds: float) -> list[Check]:
     finally:
         code = await place.stop()
     return [*checks, Check("the router stops when asked", code == 0, f"exit status {code}")]
+
+
+async def _measured(place: Place) -> tuple[Use, int]:
+    tasks = int(await aside(place.metric, "isocost_tasks"))
+    return use(place.router.pid), tasks
 
 
 def grown(found: list[tuple[Use, int]]) -> list[Check]:
