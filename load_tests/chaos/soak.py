@@ -1,9 +1,9 @@
 """Hours of faults, one after the other: nothing may grow that does not shrink again.
 
 Load runs all the time; each fault strikes for a while and is healed. Between two faults the router
-is measured at rest, with no call under way. What is compared: the least of the first third and of
-the last third of those measurements. What a fault leaves for a while (connections that are idle)
-does not count; what never shrinks again raises the least.
+is measured at rest, with no call under way, and once more when all is over. What is compared: the
+least of the first third and of the last third of those measurements. What a fault leaves for a
+while (connections that are idle) does not count; what never shrinks again raises the least.
 
     memory     resident bytes: at most `MORE` more
     sockets    open ones: at most `FEW` more

@@ -124,7 +124,7 @@ def fast_tokenizer(folder: Path) -> Any:
     letters = sorted({letter for word in words for letter in word})
     special = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
     pieces = [(word, -2.0) for word in words] + [(letter, -5.0) for letter in letters]
-    raw = Tokenizer(models.Unigram([*special, *dict(pieces[::-1]).items()], unk_id=2))
+    raw = Tokenizer(models.Unigram([*special, *pieces], unk_id=2))
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     raw.decoder = decoders.Metaspace()
     raw.post_processor = processors.TemplateProcessing(
